@@ -1,0 +1,149 @@
+"""Train the bundled film model: what the pocket base learns to read film vectors from.
+
+    python pocket/film_elm.py ../shared/data runs/pocket/pocket runs/films --steps 1500   (goes on where it was)
+
+900 films are too few to learn the mapping from a vector to words. So the film tasks are mixed with
+tens of thousands of other films: one-liners and encyclopaedia extracts, each with the vector of its
+own text; and with the training films again at other points of their neighbourhood: the averages of
+random handfuls of their texts. Films of the validation and test sides are in none of it.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from base import FRAMES
+from corpus import Passage, passages, read_jsonl
+
+from vecspeak import Example, Space, load_encoder, load_tasks
+from vecspeak.adapter import Adapter
+from vecspeak.elm import Elm, Fingerprint
+from vecspeak.encode import DEFAULT_ENCODER
+from vecspeak.examples import make_examples, partner_pairs
+from vecspeak.runs import Checkpoint
+from vecspeak.sampling import Sampler
+from vecspeak.store import Manifest, load_base, save
+from vecspeak.training import Progress, Stage, gate, start_adapter, train_stage
+
+BUNDLED_SPACE = Path(__file__).parents[1] / "src/vecspeak/data/films.lance"
+SHARES = {"film tasks": 0.30, "film neighbourhoods": 0.30, "oneliners": 0.32, "extracts": 0.08}
+ALIGN_STEPS = 60
+BATCH = 32
+
+
+def text_vectors(data: Path, source: str, cache: Path) -> np.ndarray:
+    """(N, E) encodings of all texts of a source, computed once."""
+    path = cache / f"{source}.npy"
+    if not path.exists():
+        if source == "films":
+            films = read_jsonl(data / "films/films.jsonl")
+            texts = [" ".join(v) if isinstance(v, list) else v for f in films for k, v in f.items() if k != "id"]
+        else:
+            texts = [item["text"] for item in read_jsonl(data / f"texts/film_{source}.jsonl.gz")]
+        cache.mkdir(parents=True, exist_ok=True)
+        np.save(cache / f"{source}.tmp.npy", load_encoder(DEFAULT_ENCODER).encode(texts))
+        (cache / f"{source}.tmp.npy").rename(path)
+    return np.load(path)
+
+
+def other_films(found: Sequence[Passage], source: str, vectors: np.ndarray) -> list[Example]:
+    """One example a text, its vector its own encoding."""
+    frames = FRAMES[source]
+    rows = [p for p in found if p.source == source and 6 <= len(p.text.split()) <= 75]
+    return [
+        Example(source, frames[i % len(frames)], {"x": vectors[p.row]}, p.text, (p.key,)) for i, p in enumerate(rows)
+    ]
+
+
+def neighbourhoods(space: Space, films: Sequence[dict], vectors_NKE: np.ndarray, *, copies: int) -> list[Example]:
+    """One-film tasks at other points: the mean of 3 to 8 of the film's 20 texts, the target's own among them or not.
+
+    Summary and description, which say most about a film, come three times as often as the other tasks.
+    """
+    rng = np.random.default_rng(11)
+    kinds = [key for key in films[0] if key != "id"]
+    rows = {str(film["id"]): row for row, film in enumerate(films)}
+    tasks = {name: task for name, task in load_tasks("films").items() if len(task.slots) == 1}
+    weights = np.array([3.0 if name in ("summary", "description") else 1.0 for name in tasks])
+    pair_texts = {"similarities", "difference", "interpolation", "why_like"}
+    own = [k for k, kind in enumerate(kinds) if kind not in pair_texts]
+    found = []
+    for id, side in zip(space.ids, space.column("split"), strict=True):
+        if side != "train":
+            continue
+        for name in rng.choice(list(tasks), size=copies, p=weights / weights.sum()):
+            task, row = tasks[str(name)], space.row(id)
+            target = task.target_text({"film": row})
+            handful = rng.choice(own, size=rng.integers(3, 9), replace=False)
+            vector = vectors_NKE[rows[id], handful].mean(0)
+            assert target is not None
+            prompt = task.prompts[rng.integers(len(task.prompts))]
+            found.append(Example(task.name, prompt, {"film": vector / np.linalg.norm(vector)}, target, (id,)))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("base", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--vectors", type=Path, default=Path("runs/vectors"))
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--lr", type=float, default=4e-4)
+    args = parser.parse_args()
+    args.run.mkdir(parents=True, exist_ok=True)
+
+    space = Space.open(BUNDLED_SPACE)
+    tasks = load_tasks("films")
+    side = dict(zip(space.ids, space.column("split"), strict=True))
+    ids = {name: [i for i in space.ids if side[i] == name] for name in ("train", "validation")}
+    pairs = partner_pairs(space)
+    films = read_jsonl(args.data / "films/films.jsonl")
+    film_vectors = text_vectors(args.data, "films", args.vectors)
+    found = passages(args.data)
+    groups = [
+        make_examples(space, tasks, ids=ids["train"], pairs=pairs),
+        neighbourhoods(space, films, film_vectors.reshape(len(films), -1, space.dimension), copies=24),
+        *(other_films(found, s, text_vectors(args.data, s, args.vectors)) for s in ("oneliners", "extracts")),
+    ]
+    for name, group in zip(SHARES, groups, strict=True):
+        print(f"{name}: {len(group)} examples", flush=True)
+    sampler = Sampler(groups, list(SHARES.values()), BATCH, seed=5, vector_dropout=0.1, mean_E=space.mean_vector)
+
+    base, tokenizer = load_base(str(args.base))
+    adapter = Adapter(space.dimension, base.get_input_embeddings().embedding_dim, hidden=1024, tokens_per_vector=1)
+    elm = Elm(base, tokenizer, adapter, Fingerprint.of(space), space=space)
+    validation = make_examples(space, tasks, ids=ids["validation"], pairs=pairs)[::8]
+    if Checkpoint.latest(args.run) is None:
+        r2 = start_adapter(elm, [example for group in groups for example in group], start="texts", seed=0)
+        print(f"warm start: R2 {r2:.3f}", *(f"\n  {i}: {' '.join(elm.words(space[i], 12))}" for i in ids["validation"][:5]))
+    else:  # the standardisation is no parameter, so no checkpoint holds it
+        adapter.mean_E.copy_(torch.from_numpy(space.mean_vector))
+        adapter.scale_E.copy_(torch.from_numpy(space.scale))
+
+    def show(progress: Progress) -> None:
+        if progress.step % 20 == 0:
+            print(f"{progress.stage} {progress.step}/{progress.steps} loss {progress.loss:.3f} "
+                  f"{progress.examples_per_second:.1f} examples/s, {progress.seconds_left / 60:.0f} min left", flush=True)
+
+    align = Stage(name="align", train="adapter", steps=ALIGN_STEPS, batch_size=BATCH, adapter_lr=1e-3)
+    tune = Stage(name="tune", train="all", steps=args.steps, batch_size=BATCH, lr=args.lr, adapter_lr=1.5e-3,
+                 bag_loss=0.05, checkpoint_every=100)  # fmt: skip
+    for number, stage in enumerate((align, tune)):
+        latest = Checkpoint.latest(args.run)
+        if latest is None or latest.stage <= number:
+            train_stage(elm, stage, sampler, number=number, run=args.run, on_step=show)
+            print(stage.name, gate(elm, validation), flush=True)
+    provenance = {"examples": dict(zip(SHARES, map(len, groups), strict=True)), "shares": SHARES,
+                  "stages": [align.model_dump(), tune.model_dump()]}  # fmt: skip
+    manifest = Manifest(base="pocket", change="full", dimension=space.dimension, hidden=adapter.hidden,
+                        width=adapter.dim_out, tokens_per_vector=1, metric=space.metric, encoder=space.encoder,
+                        tasks="films", provenance=json.loads(json.dumps(provenance)))  # fmt: skip
+    save(elm, args.run / "films-elm", manifest=manifest, half=True)
+
+
+if __name__ == "__main__":
+    main()

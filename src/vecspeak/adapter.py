@@ -1,0 +1,100 @@
+"""The adapter E_A: a domain vector becomes one or more token embeddings of the base.
+
+A two-layer MLP on standardised vectors (paper, section 2). Two ways to start it: random, with outputs
+as large as the base's own token embeddings, or solved in closed form from entity texts.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Adapter(nn.Module):
+    """E_A: vectors `(..., E)` -> soft tokens `(..., K, D)`, K = `tokens_per_vector`.
+
+    `mean_E` and `scale_E` standardise the vectors; they are buffers, saved with the weights.
+    """
+
+    mean_E: Tensor
+    scale_E: Tensor
+
+    def __init__(self, dim_in: int, dim_out: int, *, hidden: int, tokens_per_vector: int):
+        super().__init__()
+        self.dim_out = dim_out
+        self.tokens_per_vector = tokens_per_vector
+        self.register_buffer("mean_E", torch.zeros(dim_in))
+        self.register_buffer("scale_E", torch.ones(dim_in))
+        self.rise = nn.Linear(dim_in, hidden)
+        self.fall = nn.Linear(hidden, tokens_per_vector * dim_out)
+
+    @property
+    def dim_in(self) -> int:
+        return self.rise.in_features
+
+    @property
+    def hidden(self) -> int:
+        return self.rise.out_features
+
+    def features(self, points: Tensor) -> Tensor:
+        """Hidden layer: `(..., E)` -> `(..., H)`."""
+        return nn.functional.gelu(self.rise((points - self.mean_E) / self.scale_E))
+
+    def forward(self, points: Tensor) -> Tensor:
+        return self.fall(self.features(points)).unflatten(-1, (self.tokens_per_vector, self.dim_out))
+
+    @torch.no_grad()
+    def start_random(self, *, rms: float, seed: int) -> None:
+        """Random weights whose outputs have root-mean-square `rms` on standardised vectors.
+
+        Adapters that skipped this failed: outputs many times larger than token embeddings drown the prompt.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for layer in (self.rise, self.fall):
+            layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
+            layer.bias.zero_()
+        probe = self.mean_E + self.scale_E * torch.randn(512, self.dim_in, generator=generator)
+        self.fall.weight.mul_(rms / self(probe).pow(2).mean().sqrt())
+
+    @torch.no_grad()
+    def start_from_texts(self, points_NE: Tensor, embeddings_ND: Tensor, *, rms: float, seed: int) -> float:
+        """Solve the output layer by ridge regression to `embeddings_ND`, the entities' texts in word space.
+
+        The hidden layer stays random. The penalty is the best of seven on every tenth entity, the
+        outputs are scaled to `rms`, since shrunken ones would whisper.
+
+        Returns:
+            Share of variance explained (R2, at most 1) on the entities held out. NaN below 20 entities, or
+            where all texts say the same, which leaves the random start.
+        """
+        self.start_random(rms=rms, seed=seed)
+        features_NH = self.features(points_NE).double()
+        centre_H = features_NH.mean(0)
+        features_NH = features_NH - centre_H
+        target_ND = (embeddings_ND - embeddings_ND.mean(0)).double()
+        if not target_ND.any():
+            return float("nan")
+        probe = torch.arange(len(points_NE)) % 10 == 9
+        penalty, r2 = _best_penalty(features_NH, target_ND, probe)
+        weight_HD = _ridge(features_NH, target_ND, penalty)
+        weight_HD *= rms / (features_NH @ weight_HD).pow(2).mean().sqrt()
+        weight = weight_HD.T.repeat(self.tokens_per_vector, 1).to(self.fall.weight.dtype)
+        self.fall.weight.copy_(weight)
+        self.fall.bias.copy_(-(centre_H.to(weight.dtype) @ weight.T))
+        return r2
+
+
+def _ridge(features_NH: Tensor, target_ND: Tensor, penalty: float) -> Tensor:
+    gram = features_NH.T @ features_NH
+    gram.diagonal().add_(penalty * len(features_NH))
+    return torch.linalg.solve(gram, features_NH.T @ target_ND)
+
+
+def _best_penalty(features_NH: Tensor, target_ND: Tensor, probe: Tensor) -> tuple[float, float]:
+    if len(probe) < 20:
+        return 0.1, float("nan")
+    best = (0.1, float("-inf"))
+    for penalty in (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0):
+        weight = _ridge(features_NH[~probe], target_ND[~probe], penalty)
+        error = (features_NH[probe] @ weight - target_ND[probe]).pow(2).sum() / target_ND[probe].pow(2).sum()
+        if 1 - error.item() > best[1]:
+            best = (penalty, 1 - error.item())
+    return best

@@ -1,0 +1,33 @@
+"""The command `vecspeak`: parse, call, print; the one place where errors become messages."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from vecspeak.cli_space import space_app
+from vecspeak.errors import VecspeakError
+
+app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Ask any embedding in plain language.")
+app.add_typer(space_app, name="space")
+
+
+@app.callback()
+def _root() -> None:
+    """Ask any embedding in plain language."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, or 2 for an error the user can mend."""
+    try:
+        app(args=argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except VecspeakError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

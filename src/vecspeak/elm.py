@@ -1,0 +1,329 @@
+"""Elm: a base language model and an adapter. Injects points at slots, scores targets, answers.
+
+Paper, section 2: M_ELM = ((E_0 x E_A)^H, M_0). Shapes: B batch, T tokens, S slots, E domain dimension,
+D base width, K tokens per vector, V vocabulary.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from vecspeak.adapter import Adapter
+from vecspeak.batching import Batch, asking_batch, training_batch
+from vecspeak.decoding import Decoding, decode
+from vecspeak.encode import Encoder, load_encoder
+from vecspeak.errors import EncoderError, PointError, PromptError
+from vecspeak.examples import Example
+from vecspeak.prompts import Prompt, render, slot_names
+from vecspeak.space import Neighbour, Point, Space
+from vecspeak.wordspace import WholeWords, whole_words
+
+MAX_TARGET_TOKENS = 256
+"""Longer targets are cut there in training and scoring."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt with slots and a point for each."""
+
+    prompt: str
+    points: Mapping[str, Point | np.ndarray]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One sampled answer of best-of."""
+
+    text: str
+    consistency: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said about the points, and how far to trust it."""
+
+    prompt: str
+    text: str
+    points: Mapping[str, Point]
+    tokens: int
+    """Tokens generated, the end token not counted."""
+    consistency: float | None
+    """Semantic consistency, -1..1: mean cosine of the re-encoded text with the points (paper 3.2).
+    None when the space's encoder is unknown."""
+    distance: float | None
+    """Percentile 0..100 of the farthest point's distance to the data; None without a space."""
+    neighbours: tuple[Neighbour, ...]
+    """Nearest entities of the (first) point; empty without a space."""
+    candidates: tuple[Candidate, ...] = field(default=())
+    """All samples of best-of, most consistent first; empty otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What a model remembers of its space, to refuse vectors of another one."""
+
+    dimension: int
+    metric: str
+    encoder: str | None
+    mean: np.ndarray
+    """(E,) float32"""
+    scale: np.ndarray
+    """(E,) float32 standard deviations"""
+
+    @staticmethod
+    def of(space: Space) -> "Fingerprint":
+        return Fingerprint(space.dimension, space.metric, space.encoder, space.mean_vector, space.scale)
+
+
+class Elm(nn.Module):
+    """An Embedding Language Model. Made by `vecspeak.load` or `vecspeak.train`."""
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        adapter: Adapter,
+        fingerprint: Fingerprint,
+        *,
+        space: Space | None = None,
+    ):
+        super().__init__()
+        self.base = base
+        self.tokenizer = tokenizer
+        self.adapter = adapter
+        self.fingerprint = fingerprint
+        self.space = space
+
+    # ---- injection and loss
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Token embeddings (B, T, D) of a batch, with soft tokens in the slots."""
+        embeds_BTD = self.base.get_input_embeddings()(batch.ids_BT)
+        if not len(batch.rows_S):
+            return embeds_BTD
+        soft_SKD = self.adapter(batch.points_SE).to(embeds_BTD.dtype)
+        steps_K = torch.arange(self.adapter.tokens_per_vector, device=batch.rows_S.device)
+        columns_SK = batch.starts_S[:, None] + steps_K
+        return embeds_BTD.index_put((batch.rows_S[:, None].expand_as(columns_SK), columns_SK), soft_SKD)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Cross-entropy (L,) in nats of each target token, logits computed only there."""
+        # right padding needs no mask in a causal model: no target sees it
+        keep_BT = batch.target_BT.roll(-1, 1)
+        logits_LV = self.base(inputs_embeds=self.embed(batch), logits_to_keep=keep_BT, use_cache=False).logits
+        return nn.functional.cross_entropy(logits_LV.float(), batch.ids_BT[batch.target_BT], reduction="none")
+
+    @torch.inference_mode()
+    def loss(self, examples: Sequence[Example], *, batch_size: int = 32) -> np.ndarray:
+        """(n,) mean nats per target token of each example."""
+        self.eval()
+        losses = np.zeros(len(examples))
+        order = sorted(range(len(examples)), key=lambda i: len(examples[i].prompt) + len(examples[i].target))
+        for first in range(0, len(order), batch_size):
+            rows = order[first : first + batch_size]
+            batch = self.training_batch([examples[i] for i in rows])
+            token_losses = self(batch)
+            counts = batch.target_BT.sum(1)
+            losses[rows] = [part.mean().item() for part in token_losses.split(counts.tolist())]
+        return losses
+
+    def training_batch(self, examples: Sequence[Example]) -> Batch:
+        """Examples as a batch on this model's device."""
+        return training_batch(
+            examples,
+            self.tokenizer,
+            tokens_per_vector=self.adapter.tokens_per_vector,
+            max_target_tokens=MAX_TARGET_TOKENS,
+        ).to(self.device)
+
+    # ---- asking
+
+    def ask(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int = 120,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        guidance: float = 0.0,
+        best_of: int = 1,
+        **points: Point | np.ndarray,
+    ) -> Answer:
+        """Ask about points: `elm.ask("Describe {film}.", film=point, best_of=8)`.
+
+        Args:
+            prompt: any sentence with slots in braces.
+            max_tokens, temperature, top_p, seed, guidance, best_of: see `Decoding`.
+            points: one Point, or vector (E,), for each slot.
+
+        Raises:
+            PromptError: a slot without a point, or a point without a slot.
+            PointError: a vector of the wrong dimension, or not finite.
+            ConfigError: a decoding value out of range.
+            EncoderError: best_of above 1 in a space without an encoder, or one that is not installed.
+        """
+        decoding = Decoding(max_tokens, temperature, top_p, seed, guidance, best_of)
+        return self.ask_many([Question(prompt, points)], decoding=decoding)[0]
+
+    def ask_many(
+        self, questions: Sequence[Question], *, decoding: Decoding, batch_size: int = 16
+    ) -> list[Answer]:
+        """Answers in the order of the questions; rows of one batch do not influence each other.
+
+        Raises: as `ask`, before any generation.
+        """
+        if decoding.best_of > 1 and self.encoder is None:
+            raise EncoderError("best_of chooses by re-encoding the answers, but this space names no encoder.")
+        checked = [self._checked(question) for question in questions]
+        order = sorted(range(len(checked)), key=lambda i: len(checked[i][0].ids))
+        samples: dict[int, list[list[int]]] = {}
+        for first in range(0, len(order), batch_size):
+            rows = order[first : first + batch_size]
+            for row, found in zip(rows, self._sample([checked[i] for i in rows], decoding), strict=True):
+                samples[row] = found
+        texts = [[self.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in samples[i]]
+                 for i in range(len(checked))]  # fmt: skip
+        scores = self._consistencies(texts, [points for _, points in checked])
+        return [
+            self._answer(questions[i].prompt, checked[i][1], samples[i], texts[i], scores[i])
+            for i in range(len(checked))
+        ]
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int = 120,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        guidance: float = 0.0,
+        **points: Point | np.ndarray,
+    ) -> Iterator[str]:
+        """Yield the answer's text piece by piece, as `ask` gives it with the same arguments."""
+        decoding = Decoding(max_tokens, temperature, top_p, seed, guidance)
+        rendered, checked = self._checked(Question(prompt, points))
+        ids: list[int] = []
+        shown = ""
+        for tokens in self._decode([(rendered, checked)], decoding, samples=1):
+            if tokens[0] is None:
+                break
+            ids.append(tokens[0])
+            text = self.tokenizer.decode(ids, skip_special_tokens=True).lstrip()
+            # half a character decodes to U+FFFD until its last byte has come
+            if text.startswith(shown) and not text.endswith("�") and text != shown:
+                yield text[len(shown) :]
+                shown = text
+
+    def words(self, point: Point | np.ndarray, k: int = 10) -> list[str]:
+        """The k whole words of the base nearest to the adapter's output: an instant reading, no generation."""
+        vector_E = self._vector(point, slot="point")
+        with torch.inference_mode():
+            return self._words.nearest(self.adapter(torch.from_numpy(vector_E).to(self.device)), k)
+
+    @property
+    def device(self) -> torch.device:
+        return self.adapter.rise.weight.device
+
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """The space's text encoder, loaded on first use; None where the space names none."""
+        return load_encoder(self.fingerprint.encoder) if self.fingerprint.encoder else None
+
+    # ---- inside
+
+    @cached_property
+    def _words(self) -> WholeWords:
+        return whole_words(self.tokenizer, self.base.get_input_embeddings().weight.detach())
+
+    def _vector(self, point: Point | np.ndarray, *, slot: str) -> np.ndarray:
+        vector = np.asarray(point.vector if isinstance(point, Point) else point, dtype=np.float32)
+        if vector.shape != (self.fingerprint.dimension,):
+            raise PointError(
+                f"{{{slot}}} has a vector of shape {vector.shape}; this model reads ({self.fingerprint.dimension},). "
+                "Ask with a point of the space it was trained on."
+            )
+        if not np.isfinite(vector).all():
+            raise PointError(f"{{{slot}}} holds NaN or infinity at dimension {int(np.argmin(np.isfinite(vector)))}.")
+        return vector
+
+    def _checked(self, question: Question) -> tuple[Prompt, dict[str, Point]]:
+        names = set(slot_names(question.prompt))
+        if not names:
+            raise PromptError(f"The prompt {question.prompt!r} has no slot. Name one: 'Describe {{film}}'.")
+        if missing := sorted(names - set(question.points)):
+            raise PromptError(f"No point for slot {{{missing[0]}}}. Points were given for: {_listed(question.points)}.")
+        if unknown := sorted(set(question.points) - names):
+            raise PromptError(f"The prompt has no slot {{{unknown[0]}}}. Its slots: {_listed(names)}.")
+        points = {}
+        for slot, point in question.points.items():
+            vector = self._vector(point, slot=slot)
+            points[slot] = point if isinstance(point, Point) else Point(vector, "raw", self.space)
+        return render(self.tokenizer, question.prompt, self.adapter.tokens_per_vector), points
+
+    def _sample(self, checked: list[tuple[Prompt, dict[str, Point]]], decoding: Decoding) -> list[list[list[int]]]:
+        """`best_of` token sequences for each question."""
+        n = decoding.best_of
+        rows: list[list[int]] = [[] for _ in range(len(checked) * n)]
+        for tokens in self._decode(checked, decoding, samples=n):
+            for row, token in zip(rows, tokens, strict=True):
+                if token is not None:
+                    row.append(token)
+        return [rows[i * n : (i + 1) * n] for i in range(len(checked))]
+
+    def _decode(
+        self, checked: list[tuple[Prompt, dict[str, Point]]], decoding: Decoding, *, samples: int
+    ) -> Iterator[list[int | None]]:
+        self.eval()
+        prompts = [prompt for prompt, _ in checked for _ in range(samples)]
+        vectors = [{s: p.vector for s, p in points.items()} for _, points in checked for _ in range(samples)]
+        batch = asking_batch(prompts, vectors).to(self.device)
+        unguided = None
+        with torch.inference_mode():
+            embeds = self.embed(batch)
+            if decoding.guidance > 0:
+                middle = torch.from_numpy(self.fingerprint.mean).to(self.device).expand_as(batch.points_SE)
+                unguided = self.embed(Batch(**{**vars(batch), "points_SE": middle}))
+        seeds = [decoding.seed * 1009 + sample for _ in checked for sample in range(samples)]
+        return decode(
+            self.base, embeds, batch.mask_BT, decoding=decoding, seeds=seeds, unguided_BTD=unguided
+        )
+
+    def _consistencies(self, texts: list[list[str]], points: list[dict[str, Point]]) -> list[list[float]]:
+        """Mean cosine of each text with its question's points; empty lists without an encoder."""
+        if self.encoder is None:
+            return [[] for _ in texts]
+        encoded = iter(self.encoder.encode([text for group in texts for text in group]))
+        scores = []
+        for group, named in zip(texts, points, strict=True):
+            unit_SE = [p.vector / max(float(np.linalg.norm(p.vector)), 1e-12) for p in named.values()]
+            middle_E = np.mean(unit_SE, axis=0)
+            scores.append([float(next(encoded) @ middle_E) for _ in group])
+        return scores
+
+    def _answer(
+        self, prompt: str, points: dict[str, Point], ids: list[list[int]], texts: list[str], scores: list[float]
+    ) -> Answer:
+        ranked = sorted(range(len(texts)), key=lambda i: -scores[i]) if scores else list(range(len(texts)))
+        best = ranked[0]
+        located = [p for p in points.values() if p.space is not None]
+        return Answer(
+            prompt=prompt,
+            text=texts[best],
+            points=points,
+            tokens=len(ids[best]),
+            consistency=scores[best] if scores else None,
+            distance=max(p.distance for p in located) if located else None,
+            neighbours=tuple(located[0].space.neighbours(located[0], 3)) if located else (),
+            candidates=tuple(Candidate(texts[i], scores[i]) for i in ranked) if len(texts) > 1 and scores else (),
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

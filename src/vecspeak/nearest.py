@@ -1,0 +1,64 @@
+"""Exact nearest neighbours by brute force, in blocks, on plain arrays.
+
+Shapes: Q queries, N entities, E domain dimension.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+Metric = Literal["cosine", "dot", "euclidean"]
+
+BLOCK_VALUES = 1 << 22
+"""Numbers held at once by a block of vectors or of similarities: 16 MiB of float32."""
+
+
+def similarities(queries_QE: np.ndarray, vectors_NE: np.ndarray, *, metric: Metric) -> np.ndarray:
+    """Similarity of each query with each vector, larger is nearer; (Q, N) float32.
+
+    Cosine in -1..1, dot product unbounded, or minus the Euclidean distance (0 at most).
+    Cosine needs rows that are not zero.
+    """
+    out_QN = np.empty((len(queries_QE), len(vectors_NE)), np.float32)
+    step = max(1, BLOCK_VALUES // vectors_NE.shape[1])
+    for start in range(0, len(vectors_NE), step):
+        out_QN[:, start : start + step] = _block(queries_QE, vectors_NE[start : start + step], metric)
+    return out_QN
+
+
+def top(similarity_N: np.ndarray, k: int) -> np.ndarray:
+    """Indices of the k largest, largest first, ties by index; -inf is never among them, so there may be fewer."""
+    k = min(k, len(similarity_N))
+    least = np.partition(similarity_N, len(similarity_N) - k)[len(similarity_N) - k]
+    # every tie with the last place is kept until the sort, so that the choice among ties is the lowest index
+    candidates = np.flatnonzero((similarity_N >= least) & (similarity_N > -np.inf))
+    return candidates[np.argsort(-similarity_N[candidates], kind="stable")][:k]
+
+
+def own_nearest(vectors_NE: np.ndarray, rows: np.ndarray, *, metric: Metric) -> np.ndarray:
+    """Similarity of each of `rows` with its nearest other row, (len(rows),) float32; -inf where there is no other."""
+    nearest = np.empty(len(rows), np.float32)
+    step = max(1, 4 * BLOCK_VALUES // len(vectors_NE))
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        similarity_QN = similarities(vectors_NE[block], vectors_NE, metric=metric)
+        similarity_QN[np.arange(len(block)), block] = -np.inf
+        nearest[start : start + step] = similarity_QN.max(axis=1)
+    return nearest
+
+
+def _block(queries_QE: np.ndarray, vectors_NE: np.ndarray, metric: Metric) -> np.ndarray:
+    if metric == "dot":
+        return queries_QE @ vectors_NE.T
+    if metric == "cosine":
+        return _unit(queries_QE) @ _unit(vectors_NE).T
+    # |q - v|^2 as |q|^2 + |v|^2 - 2qv cancels for near points: float32 would lose their order
+    queries_QE, vectors_NE = queries_QE.astype(np.float64), vectors_NE.astype(np.float64)
+    sum_QN = np.sum(queries_QE**2, axis=1)[:, None] + np.sum(vectors_NE**2, axis=1)
+    square_QN = sum_QN - 2 * queries_QE @ vectors_NE.T
+    # what is left of equal vectors is rounding, and its root would be a distance
+    return -np.sqrt(np.where(square_QN > 1e-14 * sum_QN, square_QN, 0))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
