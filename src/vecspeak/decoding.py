@@ -62,6 +62,7 @@ def decode(
     *,
     decoding: Decoding,
     seeds: Sequence[int],
+    end_token: int | None,
     unguided_BTD: Tensor | None = None,
 ) -> Iterator[list[int | None]]:
     """Yield the next token id of every row, None for rows that have ended, until all have.
@@ -72,10 +73,11 @@ def decode(
         mask_BT: 1 for positions that count.
         decoding: length, sampling and guidance.
         seeds: one a row; equal seeds draw equal numbers.
+        end_token: ends an answer beside those that the base names: the tokenizer's, which training teaches.
         unguided_BTD: the same prompts with the mean vector in every slot; needed when guidance > 0.
     """
     rows = len(embeds_BTD)
-    ends = _end_tokens(base)
+    ends = _end_tokens(base) | ({end_token} - {None})
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     if decoding.guidance > 0:
         assert unguided_BTD is not None

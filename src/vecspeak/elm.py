@@ -4,6 +4,7 @@ Paper, section 2: M_ELM = ((E_0 x E_A)^H, M_0). Shapes: B batch, T tokens, S slo
 D base width, K tokens per vector, V vocabulary.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from vecspeak.adapter import Adapter
 from vecspeak.batching import Batch, asking_batch, training_batch
 from vecspeak.decoding import Decoding, decode
 from vecspeak.encode import Encoder, load_encoder
-from vecspeak.errors import EncoderError, PointError, PromptError
+from vecspeak.errors import ConfigError, EncoderError, PointError, PromptError
 from vecspeak.examples import Example
 from vecspeak.prompts import Prompt, render, slot_names
 from vecspeak.space import Neighbour, Point, Space
@@ -25,6 +26,10 @@ from vecspeak.wordspace import WholeWords, whole_words
 
 MAX_TARGET_TOKENS = 256
 """Longer targets are cut there in training and scoring."""
+
+_UNSETTLED = re.compile(r"\W+$")
+"""The end of a text that the next token may still change: blanks that are stripped if nothing follows,
+punctuation that a decoder joins to its neighbours, U+FFFD for half a character."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,11 @@ class Elm(nn.Module):
             max_target_tokens=MAX_TARGET_TOKENS,
         ).to(self.device)
 
+    def word_table(self) -> Tensor:
+        """(V, D) embeddings of all tokens as the base's first layer gets them: some bases scale their weights."""
+        embedding = self.base.get_input_embeddings()
+        return embedding(torch.arange(embedding.num_embeddings, device=self.device))
+
     # ---- asking
 
     def ask(
@@ -165,30 +175,27 @@ class Elm(nn.Module):
         Raises:
             PromptError: a slot without a point, or a point without a slot.
             PointError: a vector of the wrong dimension, or not finite.
-            ConfigError: a decoding value out of range.
+            ConfigError: a decoding value out of range, or more tokens than the base has positions.
             EncoderError: best_of above 1 in a space without an encoder, or one that is not installed.
         """
         decoding = Decoding(max_tokens, temperature, top_p, seed, guidance, best_of)
         return self.ask_many([Question(prompt, points)], decoding=decoding)[0]
 
-    def ask_many(
-        self, questions: Sequence[Question], *, decoding: Decoding, batch_size: int = 16
-    ) -> list[Answer]:
+    def ask_many(self, questions: Sequence[Question], *, decoding: Decoding, batch_size: int = 16) -> list[Answer]:
         """Answers in the order of the questions; rows of one batch do not influence each other.
 
         Raises: as `ask`, before any generation.
         """
         if decoding.best_of > 1 and self.encoder is None:
             raise EncoderError("best_of chooses by re-encoding the answers, but this space names no encoder.")
-        checked = [self._checked(question) for question in questions]
+        checked = [self._checked(question, decoding) for question in questions]
         order = sorted(range(len(checked)), key=lambda i: len(checked[i][0].ids))
         samples: dict[int, list[list[int]]] = {}
         for first in range(0, len(order), batch_size):
             rows = order[first : first + batch_size]
             for row, found in zip(rows, self._sample([checked[i] for i in rows], decoding), strict=True):
                 samples[row] = found
-        texts = [[self.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in samples[i]]
-                 for i in range(len(checked))]  # fmt: skip
+        texts = [[self._text(ids) for ids in samples[i]] for i in range(len(checked))]
         scores = self._consistencies(texts, [points for _, points in checked])
         return [
             self._answer(questions[i].prompt, checked[i][1], samples[i], texts[i], scores[i])
@@ -208,18 +215,20 @@ class Elm(nn.Module):
     ) -> Iterator[str]:
         """Yield the answer's text piece by piece, as `ask` gives it with the same arguments."""
         decoding = Decoding(max_tokens, temperature, top_p, seed, guidance)
-        rendered, checked = self._checked(Question(prompt, points))
+        rendered, checked = self._checked(Question(prompt, points), decoding)
         ids: list[int] = []
-        shown = ""
+        text = shown = ""
         for tokens in self._decode([(rendered, checked)], decoding, samples=1):
             if tokens[0] is None:
                 break
             ids.append(tokens[0])
-            text = self.tokenizer.decode(ids, skip_special_tokens=True).lstrip()
-            # half a character decodes to U+FFFD until its last byte has come
-            if text.startswith(shown) and not text.endswith("�") and text != shown:
-                yield text[len(shown) :]
-                shown = text
+            text = self._text(ids)
+            settled = _UNSETTLED.sub("", text)
+            if len(settled) > len(shown):
+                yield settled[len(shown) :]
+                shown = settled
+        if len(text) > len(shown):
+            yield text[len(shown) :]
 
     def words(self, point: Point | np.ndarray, k: int = 10) -> list[str]:
         """The k whole words of the base nearest to the adapter's output: an instant reading, no generation."""
@@ -240,20 +249,26 @@ class Elm(nn.Module):
 
     @cached_property
     def _words(self) -> WholeWords:
-        return whole_words(self.tokenizer, self.base.get_input_embeddings().weight.detach())
+        return whole_words(self.tokenizer, self.word_table())
+
+    def _text(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     def _vector(self, point: Point | np.ndarray, *, slot: str) -> np.ndarray:
-        vector = np.asarray(point.vector if isinstance(point, Point) else point, dtype=np.float32)
+        if isinstance(point, str):
+            raise PointError(f"{{{slot}}} is the text {point!r}, expected a point. An entity's is space[{point!r}].")
+        try:
+            vector = (point if isinstance(point, Point) else Point(point, slot)).vector
+        except PointError as error:
+            raise PointError(f"{{{slot}}}: {error}") from None
         if vector.shape != (self.fingerprint.dimension,):
             raise PointError(
                 f"{{{slot}}} has a vector of shape {vector.shape}; this model reads ({self.fingerprint.dimension},). "
                 "Ask with a point of the space it was trained on."
             )
-        if not np.isfinite(vector).all():
-            raise PointError(f"{{{slot}}} holds NaN or infinity at dimension {int(np.argmin(np.isfinite(vector)))}.")
         return vector
 
-    def _checked(self, question: Question) -> tuple[Prompt, dict[str, Point]]:
+    def _checked(self, question: Question, decoding: Decoding) -> tuple[Prompt, dict[str, Point]]:
         names = set(slot_names(question.prompt))
         if not names:
             raise PromptError(f"The prompt {question.prompt!r} has no slot. Name one: 'Describe {{film}}'.")
@@ -265,7 +280,14 @@ class Elm(nn.Module):
         for slot, point in question.points.items():
             vector = self._vector(point, slot=slot)
             points[slot] = point if isinstance(point, Point) else Point(vector, "raw", self.space)
-        return render(self.tokenizer, question.prompt, self.adapter.tokens_per_vector), points
+        prompt = render(self.tokenizer, question.prompt, self.adapter.tokens_per_vector)
+        limit = getattr(self.base.config, "max_position_embeddings", None)
+        if limit is not None and len(prompt.ids) + decoding.max_tokens > limit:
+            raise ConfigError(
+                f"A prompt of {len(prompt.ids)} tokens and {decoding.max_tokens} more do not fit the base, which has "
+                f"{limit} positions. Lower max_tokens or shorten the prompt."
+            )
+        return prompt, points
 
     def _sample(self, checked: list[tuple[Prompt, dict[str, Point]]], decoding: Decoding) -> list[list[list[int]]]:
         """`best_of` token sequences for each question."""
@@ -292,7 +314,13 @@ class Elm(nn.Module):
                 unguided = self.embed(Batch(**{**vars(batch), "points_SE": middle}))
         seeds = [decoding.seed * 1009 + sample for _ in checked for sample in range(samples)]
         return decode(
-            self.base, embeds, batch.mask_BT, decoding=decoding, seeds=seeds, unguided_BTD=unguided
+            self.base,
+            embeds,
+            batch.mask_BT,
+            decoding=decoding,
+            seeds=seeds,
+            end_token=self.tokenizer.eos_token_id,
+            unguided_BTD=unguided,
         )
 
     def _consistencies(self, texts: list[list[str]], points: list[dict[str, Point]]) -> list[list[float]]:

@@ -1,13 +1,13 @@
 """The errors a user can meet. Each message says what was expected, what came, and what to do next.
 
-    VecspeakError
-    ├── SpaceError (ValueError)       a table of vectors that cannot be read, written or trusted
-    ├── PointError (ValueError)       a point that does not fit: dimension, NaN, unknown id or syntax
-    ├── TaskError (ValueError)        a task file or task name that is not valid
-    ├── PromptError (ValueError)      slots and points that do not match
-    ├── EncoderError (ValueError)     an encoder that is missing or does not match the space
-    ├── ConfigError (ValueError)      a training or run setting that cannot work
-    └── ModelError (ValueError)       a model folder that does not load or does not fit
+VecspeakError
+├── SpaceError (ValueError)       a table of vectors that cannot be read, written or trusted
+├── PointError (ValueError)       a point that does not fit: dimension, NaN, unknown id or syntax
+├── TaskError (ValueError)        a task file or task name that is not valid
+├── PromptError (ValueError)      slots and points that do not match
+├── EncoderError (ValueError)     an encoder that is missing or does not match the space
+├── ConfigError (ValueError)      a training or run setting that cannot work
+└── ModelError (ValueError)       a model folder that does not load or does not fit
 """
 
 

@@ -31,7 +31,7 @@ def slot_names(text: str) -> tuple[str, ...]:
     """Names in braces, in order: `"Compare {x} and {y}"` -> `("x", "y")`. `{{` is a literal brace.
 
     Raises:
-        PromptError: unbalanced braces, or a slot that is not a plain name.
+        PromptError: unbalanced braces, a slot that is not a plain name, or text that is not valid Unicode.
     """
     return tuple(name for _, name in _pieces(text) if name is not None)
 
@@ -70,6 +70,8 @@ def render(tokenizer: PreTrainedTokenizerBase, text: str, tokens_per_vector: int
 def _pieces(text: str) -> list[tuple[str, str | None]]:
     if _OPEN in text or _CLOSE in text:
         raise PromptError("A prompt may not hold the private-use characters U+E000 and U+E001.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise PromptError("The prompt is not valid Unicode: it holds half of a surrogate pair. Pass it as UTF-8 text.")
     try:
         parsed = list(Formatter().parse(text))
     except ValueError as error:

@@ -20,6 +20,7 @@ from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from vecspeak.adapter import Adapter
 from vecspeak.elm import Elm, Fingerprint
@@ -52,6 +53,8 @@ class Manifest(BaseModel):
     tokens_per_vector: Annotated[int, Field(gt=0)]
     metric: str
     encoder: str | None
+    space: str | None = None
+    """Folder of the space it was trained on, where that may still be."""
     tasks: str
     """Task set the model was trained on."""
     provenance: dict[str, Any] = {}
@@ -72,6 +75,7 @@ def load_base(name: str, *, revision: str | None = None) -> tuple[PreTrainedMode
         ModelError: there is no such model, it is not a causal one, or it is not in safetensors.
     """
     source = pocket_folder() if name == POCKET else Path(name) if Path(name).is_dir() else name
+    transformers_logging.disable_progress_bar()  # a bar for half a second, in the middle of an answer
     dtype = "auto" if torch.cuda.is_available() else torch.float32
     try:
         base = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
@@ -180,8 +184,9 @@ def check_space(fingerprint: Fingerprint, space: Space) -> None:
 
 
 def _load_adapter(path: Path, manifest: Manifest) -> Adapter:
+    blank = torch.ones(manifest.dimension)
     adapter = Adapter(
-        manifest.dimension, manifest.width, hidden=manifest.hidden, tokens_per_vector=manifest.tokens_per_vector
+        blank, blank, dim_out=manifest.width, hidden=manifest.hidden, tokens_per_vector=manifest.tokens_per_vector
     )
     try:
         weights = {name: tensor.float() for name, tensor in load_file(path).items()}

@@ -1,273 +1,217 @@
-"""Training in stages: "align" the adapter to a frozen base, then "tune" the base with it.
+"""From a config to a model folder: align, gate, tune. Run: vecspeak train CONFIG.toml
 
-Paper, section 2 and appendix D: without the first stage the second collapses. Run: vecspeak train CONFIG.toml
+base = "pocket"                  # or any Hugging Face causal model
+space = "films.lance"
+tasks = "films"                  # or the path of a task file
+
+[adapter]
+tokens_per_vector = 1
+
+[[stages]]
+name = "align"
+train = "adapter"
+steps = 500
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from accelerate import Accelerator
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vecspeak.batching import Batch
-from vecspeak.elm import Elm
+from vecspeak.adapter import Adapter
+from vecspeak.elm import Elm, Fingerprint
 from vecspeak.errors import ConfigError
-from vecspeak.examples import Example
-from vecspeak.runs import Checkpoint, log_row, save_checkpoint
+from vecspeak.examples import Example, make_examples, partner_pairs
+from vecspeak.runs import Checkpoint
 from vecspeak.sampling import Sampler
-from vecspeak.store import add_lora
-from vecspeak.wordspace import inverse_frequency, mean_embeddings
+from vecspeak.space import Space
+from vecspeak.splits import split_entities
+from vecspeak.stages import Progress, Stage, gate, start_adapter, train_stage
+from vecspeak.store import Change, Manifest, load_base, save
+from vecspeak.tasks import TaskSet, load_tasks
 
-Trainable = Literal["adapter", "all", "lora"]
+SPLIT_COLUMN = "split"
+"""A column that says train, validation or test; without it a tenth each is held out."""
+
+GATE_EXAMPLES = 200
+"""Held-out examples the gate is measured on, at most."""
 
 
-class Stage(BaseModel):
-    """One phase of training."""
+class AdapterConfig(BaseModel):
+    """The adapter's size and start."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    train: Trainable
-    """`adapter` freezes the base; `all` trains everything; `lora` low-rank changes of the base."""
-    steps: int = Field(gt=0)
-    batch_size: int = Field(default=32, gt=0)
-    lr: float = Field(default=2e-5, gt=0)
-    """Peak rate of the base's weights, per step."""
-    adapter_lr: float = Field(default=1e-3, gt=0)
-    """Peak rate of the adapter's weights."""
-    warmup: float = Field(default=0.03, ge=0, lt=1)
-    """Share of the steps in which the rates rise."""
-    decay: float = Field(default=0.4, ge=0, le=1)
-    """Share of the steps, at the end, in which the rates fall linearly to zero."""
-    lora_rank: int = Field(default=16, gt=0)
-    """Used by `lora`."""
-    bag_loss: float = Field(default=0.0, ge=0)
-    """Weight of an auxiliary loss: the adapter's output alone must predict the target's content words."""
-    checkpoint_every: int = Field(default=200, gt=0)
-    """Steps between checkpoints."""
+    hidden: int = Field(default=1024, gt=0)
+    """Width of the hidden layer."""
+    tokens_per_vector: int = Field(default=1, gt=0, le=64)
+    """Token positions one vector takes; the paper uses one."""
+    start: Literal["texts", "random"] = "texts"
+    """`texts`: solved from the entities' texts in about a second; `random`: the paper's."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a stage stands, after each step."""
+class TrainConfig(BaseModel):
+    """What `vecspeak train` runs. Rates follow LLaVA's, where the paper gives none."""
 
-    stage: str
-    step: int
-    steps: int
-    loss: float
-    """Nats per target token of the step."""
-    examples_per_second: float
-    seconds_left: float
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-@dataclass(frozen=True)
-class Gate:
-    """Does the model use its vectors? Held-out loss with right and with shuffled vectors, nats per token."""
-
-    right: float
-    shuffled: float
-    low: float
-    """Lower end of the 95 % bootstrap interval of the gap, over examples."""
-
-    @property
-    def gap(self) -> float:
-        return self.shuffled - self.right
-
-    @property
-    def open(self) -> bool:
-        """True where the gap is above zero beyond chance."""
-        return self.low > 0
-
-    def __str__(self) -> str:
-        told = f"loss {self.right:.3f} with the right vectors, {self.shuffled:.3f} with shuffled ones"
-        if self.open:
-            return f"{told}: the vectors are used (gap {self.gap:+.3f})."
-        return (
-            f"{told}: THE VECTORS ARE NOT USED (gap {self.gap:+.3f}, interval from {self.low:+.3f}). "
-            "Train longer, raise adapter_lr, or check that the texts belong to these vectors."
-        )
+    space: Path
+    """Folder of the space."""
+    base: str = "pocket"
+    """Any Hugging Face causal model by name or folder, or the bundled `pocket`."""
+    tasks: str = "general"
+    """A bundled task set (films, user, general) or a task file."""
+    seed: int = Field(default=0, ge=0)
+    vector_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of examples trained with the mean vector; guidance needs some."""
+    adapter: AdapterConfig = AdapterConfig()
+    stages: tuple[Stage, ...] = (
+        Stage(name="align", train="adapter", steps=500),
+        Stage(name="tune", train="all", steps=2000, adapter_lr=2e-4),
+    )
 
 
-def train_stage(
-    elm: Elm,
-    stage: Stage,
-    sampler: Sampler,
+def read_config(path: Path) -> TrainConfig:
+    """A config file. Raises ConfigError naming the field that is wrong."""
+    try:
+        return TrainConfig.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        raise ConfigError(f"No config file {path}. docs/train.md shows one.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+
+
+def train(
+    config: TrainConfig,
+    run: str | Path,
     *,
-    number: int,
-    run: Path,
+    resume: bool = False,
     on_step: Callable[[Progress], None] = lambda progress: None,
-) -> None:
-    """Train one stage in place, from the run's checkpoint where it has one in this stage.
+    on_event: Callable[[str], None] = lambda event: None,
+) -> Elm:
+    """Train an Elm stage by stage and save it in `run/model`.
 
     Args:
-        sampler: the batches, by step.
-        number: position of the stage in the run, for its checkpoints.
-        run: run folder; gets metrics.jsonl and checkpoints.
+        config: space, base, tasks, stages.
+        run: run folder: config.json, metrics.jsonl, checkpoints, gates.json, model.
+        resume: go on with a run that was stopped; it ends at the weights of an uninterrupted one.
+        on_step: called after every step.
+        on_event: called with what a user should read: counts, the warm start, the gate after each stage.
 
     Raises:
-        ConfigError: the loss became NaN, or the checkpoint belongs to another config.
+        ConfigError: the run folder is taken, or (with resume) belongs to another config; a task's
+            texts are missing; the loss became NaN.
+        SpaceError, TaskError, ModelError: what they name does not load.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
-    names = set_trainable(elm, stage)
-    optimizer = _optimizer(elm, stage, names)
-    first = 0
-    checkpoint = Checkpoint.latest(run)
-    if checkpoint is not None and checkpoint.stage == number:
-        checkpoint.load_weights(elm)
-        checkpoint.load_moments(optimizer)
-        first = checkpoint.step
-    idf_V = _idf(elm, sampler) if stage.bag_loss else None
-    model, wrapped = accelerator.prepare(elm, optimizer)
-    elm.train()
-    began = time.monotonic()
-    for step in range(first, stage.steps):
-        torch.manual_seed(sampler.seed + step)  # dropout of the base, the same after a resume
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * rate(step, stage)
-        batch = elm.training_batch(sampler.batch(step))
-        loss = model(batch).mean()
-        total = loss + stage.bag_loss * bag_loss(elm, batch, idf_V) if idf_V is not None else loss
-        accelerator.backward(total)
-        accelerator.clip_grad_norm_([p for p in elm.parameters() if p.requires_grad], 1.0)
-        wrapped.step()
-        wrapped.zero_grad()
-        progress = _progress(stage, step + 1, loss.item(), began, step + 1 - first)
-        if not np.isfinite(progress.loss):
-            raise ConfigError(f"The loss became {progress.loss} at step {step + 1} of {stage.name}. Lower the rates.")
-        if (step + 1) % 10 == 0 or step + 1 == stage.steps:
-            log_row(run, {"stage": stage.name, "step": step + 1, "loss": round(progress.loss, 5)})
-        if (step + 1) % stage.checkpoint_every == 0 or step + 1 == stage.steps:
-            save_checkpoint(run, stage=number, step=step + 1, model=elm, optimizer=optimizer)
-        on_step(progress)
-    elm.eval()
+    run = Path(run)
+    space, tasks = Space.open(config.space), load_tasks(config.tasks)
+    training, held_out = split_examples(space, tasks, seed=config.seed)
+    claim_run(run, config, resume=resume)
+    on_event(f"{len(training)} training examples, {len(held_out)} held out for the gate")
+    elm = new_elm(config, space)
+    if Checkpoint.latest(run) is None:
+        r2 = start_adapter(elm, training, start=config.adapter.start, seed=config.seed)
+        if config.adapter.start == "texts":
+            on_event(f"adapter solved from texts: R2 {r2:.2f} on entities left out")
+    for number, stage in enumerate(config.stages):
+        checkpoint = Checkpoint.latest(run)
+        if checkpoint is not None and checkpoint.stage > number:
+            continue
+        sampler = Sampler(
+            [training], [1.0], stage.batch_size, config.seed + number, config.vector_dropout, space.mean_vector
+        )
+        train_stage(elm, stage, sampler, number=number, run=run, on_step=on_step)
+        if held_out:
+            told = gate(elm, held_out)
+            on_event(f"after {stage.name}: {told}")
+            _remember_gate(run, stage.name, told.right, told.shuffled, told.low)
+    save(elm, run / "model", manifest=manifest(elm, config))
+    return elm
 
 
-def set_trainable(elm: Elm, stage: Stage) -> list[str]:
-    """Freeze all but what the stage trains; returns the names, which are asserted.
+def new_elm(config: TrainConfig, space: Space) -> Elm:
+    """An untrained Elm for a space: the base, and an adapter that is not started."""
+    base, tokenizer = load_base(config.base)
+    fingerprint = Fingerprint.of(space)
+    adapter = Adapter(
+        torch.tensor(fingerprint.mean),
+        torch.tensor(fingerprint.scale),
+        dim_out=base.get_input_embeddings().embedding_dim,
+        hidden=config.adapter.hidden,
+        tokens_per_vector=config.adapter.tokens_per_vector,
+    )
+    return Elm(base, tokenizer, adapter.to(base.device), fingerprint, space=space)
 
-    A library that wraps the base can freeze the adapter without a word; that must not pass.
+
+def split_examples(space: Space, tasks: TaskSet, *, seed: int) -> tuple[list[Example], list[Example]]:
+    """Training examples, and at most GATE_EXAMPLES of validation entities; test entities give none.
+
+    Raises:
+        ConfigError: no entity has the texts that any of the tasks need.
     """
-    if stage.train == "lora" and not any("lora_" in name for name, _ in elm.named_parameters()):
-        add_lora(elm.base, rank=stage.lora_rank)
-    for name, parameter in elm.named_parameters():
-        own = name.startswith("adapter.")
-        parameter.requires_grad_(own or stage.train == "all" or (stage.train == "lora" and "lora_" in name))
-    names = [name for name, parameter in elm.named_parameters() if parameter.requires_grad]
-    base = [name for name in names if not name.startswith("adapter.")]
-    assert len(names) - len(base) == 4, names
-    assert bool(base) == (stage.train != "adapter"), base[:3]
-    return names
-
-
-def rate(step: int, stage: Stage) -> float:
-    """Factor 0..1 on the peak rates: linear rise, constant, linear fall to zero."""
-    rise = (step + 1) / max(1.0, stage.warmup * stage.steps)
-    fall = (stage.steps - step) / max(1.0, stage.decay * stage.steps)
-    return min(1.0, rise, fall)
-
-
-def bag_loss(elm: Elm, batch: Batch, idf_V: Tensor) -> Tensor:
-    """Cross-entropy between the target's idf-weighted words and the adapter's output read as a word.
-
-    Only rows with one slot count: of two points neither answers for the text alone. Zero without any.
-    """
-    slots_B = torch.bincount(batch.rows_S, minlength=len(batch.ids_BT))
-    single_S = slots_B[batch.rows_S] == 1
-    rows = batch.rows_S[single_S]
-    weight_BV = idf_V.new_zeros(len(batch.ids_BT), len(idf_V))
-    weight_BV.scatter_add_(1, batch.ids_BT, idf_V[batch.ids_BT] * batch.target_BT)
-    weight_SV = weight_BV[rows]
-    table_VD = elm.base.get_input_embeddings().weight
-    soft_SD = elm.adapter(batch.points_SE[single_S]).mean(1)
-    unit_VD = nn.functional.normalize(table_VD - table_VD.mean(0), dim=-1)
-    logits_SV = 16.0 * nn.functional.normalize(soft_SD - table_VD.mean(0), dim=-1) @ unit_VD.T
-    losses_S = -(weight_SV * torch.log_softmax(logits_SV, -1)).sum(-1) / weight_SV.sum(-1).clamp(min=1e-6)
-    return losses_S.sum() / max(1, len(losses_S))
-
-
-def gate(elm: Elm, examples: Sequence[Example], *, seed: int = 0) -> Gate:
-    """Loss on held-out examples with their own vectors and with those of another example of the task."""
-    right = elm.loss(examples)
-    wrong = elm.loss(shuffled(examples, seed=seed))
-    gaps = wrong - right
-    rng = np.random.default_rng(seed)
-    means = gaps[rng.integers(len(gaps), size=(1000, len(gaps)))].mean(1)
-    return Gate(float(right.mean()), float(wrong.mean()), float(np.quantile(means, 0.025)))
-
-
-def shuffled(examples: Sequence[Example], *, seed: int) -> list[Example]:
-    """The examples with points of another entity of the same task each (a cyclic shift of a random order)."""
-    rng = np.random.default_rng(seed)
-    by_task: dict[str, list[int]] = {}
-    for i, example in enumerate(examples):
-        by_task.setdefault(example.task, []).append(i)
-    result = list(examples)
-    for rows in by_task.values():
-        order = [rows[i] for i in rng.permutation(len(rows))]
-        for here, there in zip(order, [*order[1:], order[0]], strict=True):
-            own, other = examples[here], examples[there]
-            result[here] = Example(own.task, own.prompt, other.points, own.target, own.ids)
-    return result
-
-
-def start_adapter(elm: Elm, examples: Sequence[Example], *, start: Literal["texts", "random"], seed: int) -> float:
-    """Initialise the adapter; from texts, by ridge regression from vectors to mean token embeddings.
-
-    Returns:
-        R2 of the ridge regression on held-out entities; NaN for a random start.
-    """
-    table_VD = elm.base.get_input_embeddings().weight.detach().float().cpu()
-    rms = table_VD.pow(2).mean().sqrt().item()
-    elm.adapter.mean_E.copy_(torch.from_numpy(elm.fingerprint.mean))
-    elm.adapter.scale_E.copy_(torch.from_numpy(np.maximum(elm.fingerprint.scale, 1e-6)))
-    device = elm.device
-    elm.adapter.cpu()
-    r2 = float("nan")
-    if start == "random":
-        elm.adapter.start_random(rms=rms, seed=seed)
+    pairs = partner_pairs(space)
+    if SPLIT_COLUMN in space.columns:
+        side = dict(zip(space.ids, space.column(SPLIT_COLUMN), strict=True))
     else:
-        points_NE, texts = _texts_by_entity(elm, examples)
-        embeddings_ND = mean_embeddings(texts, inverse_frequency(texts, len(table_VD)), table_VD)
-        r2 = elm.adapter.start_from_texts(points_NE, embeddings_ND, rms=rms, seed=seed)
-    elm.adapter.to(device)
-    return r2
+        tenth = len(space) // 10
+        sizes = {"test": tenth, "validation": tenth, "train": len(space) - 2 * tenth}
+        side = split_entities(space.ids, pairs=pairs, sizes=sizes, salt=str(seed))
+    ids = {name: [id for id in space.ids if side[id] == name] for name in ("train", "validation")}
+    training = make_examples(space, tasks, ids=ids["train"], pairs=pairs)
+    if not training:
+        wanted = sorted({column for task in tasks.values() for column in task.columns})
+        raise ConfigError(
+            f"No entity of {space.name!r} has a text for these tasks: they read the columns {', '.join(wanted)}; "
+            f"the space has {', '.join(space.columns) or 'none'}. Import the texts, or name another task file."
+        )
+    held_out = make_examples(space, tasks, ids=ids["validation"], pairs=pairs)
+    return training, held_out[:: max(1, -(-len(held_out) // GATE_EXAMPLES))]
 
 
-def _texts_by_entity(elm: Elm, examples: Sequence[Example]) -> tuple[Tensor, list[list[int]]]:
-    """Points (N, E) and token ids of the entities of one-slot examples, all texts of an entity together."""
-    tokens: dict[tuple[str, ...], list[int]] = {}
-    points: dict[tuple[str, ...], np.ndarray] = {}
-    single = [example for example in examples if len(example.points) == 1]
-    for example, ids in zip(single, _encoded(elm, single), strict=True):
-        points.setdefault(example.ids, next(iter(example.points.values())))
-        tokens.setdefault(example.ids, []).extend(ids)
-    return torch.from_numpy(np.stack(list(points.values()))), list(tokens.values())
+def claim_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Write config.json into a fresh run folder, or check that the one to resume is of this config."""
+    path = run / "config.json"
+    wanted = config.model_dump_json(indent=2) + "\n"
+    if resume:
+        if not path.is_file():
+            raise ConfigError(f"{run} holds no run to resume. Leave out --resume to start one.")
+        if path.read_text("utf-8") != wanted:
+            raise ConfigError(f"{run} was started with another config (see {path}). Use that one, or another folder.")
+    elif path.exists():
+        raise ConfigError(f"{run} holds a run already. Add --resume to go on with it, or choose another folder.")
+    run.mkdir(parents=True, exist_ok=True)
+    path.write_text(wanted, encoding="utf-8")
 
 
-def _encoded(elm: Elm, examples: Sequence[Example]) -> list[list[int]]:
-    return elm.tokenizer([example.target for example in examples], add_special_tokens=False)["input_ids"]
+def manifest(elm: Elm, config: TrainConfig) -> Manifest:
+    """elm.json for a model trained with this config."""
+    trained = {stage.train for stage in config.stages}
+    change: Change = "full" if "all" in trained else "lora" if "lora" in trained else "none"
+    return Manifest(
+        base=config.base,
+        revision=getattr(elm.base.config, "_commit_hash", None),
+        change=change,
+        dimension=elm.fingerprint.dimension,
+        hidden=elm.adapter.hidden,
+        width=elm.adapter.dim_out,
+        tokens_per_vector=elm.adapter.tokens_per_vector,
+        metric=elm.fingerprint.metric,
+        encoder=elm.fingerprint.encoder,
+        space=str(config.space.resolve()),
+        tasks=config.tasks,
+        provenance={"config": json.loads(config.model_dump_json())},
+    )
 
 
-def _idf(elm: Elm, sampler: Sampler) -> Tensor:
-    texts = _encoded(elm, [example for group in sampler.groups for example in group])
-    return inverse_frequency(texts, elm.base.get_input_embeddings().num_embeddings).to(elm.device)
-
-
-def _optimizer(elm: Elm, stage: Stage, names: list[str]) -> torch.optim.Optimizer:
-    parameters = dict(elm.named_parameters())
-    adapter = [parameters[name] for name in names if name.startswith("adapter.")]
-    base = [parameters[name] for name in names if not name.startswith("adapter.")]
-    groups = [{"params": adapter, "peak": stage.adapter_lr}, {"params": base, "peak": stage.lr}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-
-
-def _progress(stage: Stage, step: int, loss: float, began: float, done: int) -> Progress:
-    elapsed = max(time.monotonic() - began, 1e-9)
-    left = (stage.steps - step) * elapsed / done
-    return Progress(stage.name, step, stage.steps, loss, done * stage.batch_size / elapsed, left)
+def _remember_gate(run: Path, stage: str, right: float, shuffled: float, low: float) -> None:
+    path = run / "gates.json"
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    known[stage] = {"right": right, "shuffled": shuffled, "gap": shuffled - right, "gap_low": low}
+    path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")

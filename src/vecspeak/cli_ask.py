@@ -1,0 +1,117 @@
+"""`vecspeak ask`: a question about points, answered in words.
+
+vecspeak ask films "Describe {film}." --film 296
+vecspeak ask films "How does {x} differ from {y}?" --x 296 --y 296:356@0.5 --json
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vecspeak.errors import PromptError, SpaceError
+
+if TYPE_CHECKING:
+    from vecspeak.elm import Answer, Elm
+
+
+def ask(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Model folder, or `films`, the bundled one.")],
+    prompt: Annotated[str, typer.Argument(help="Any sentence with slots: 'Describe {film}.'")],
+    space: Annotated[Path | None, typer.Option(help="Folder of the space (default: the model's own).")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 120,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Equal seeds, equal answers.")] = 0,
+    guidance: Annotated[float, typer.Option(help="Push away from what the mean vector says; 0 is off.")] = 0.0,
+    best_of: Annotated[int, typer.Option(help="Sample so many, give the most consistent.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask about points of a space.
+
+    Each slot of the prompt is an option: --film 296 for an entity, --film 296:356@0.5 for a point between
+    two, --film 'mean(1,2,3)' for a middle.
+    """
+    slots = dict(_slot_options(context.args))
+    elm = load_model(model, space)
+    from vecspeak.geometry import parse_point
+
+    assert elm.space is not None
+    points = {slot: parse_point(elm.space, text) for slot, text in slots.items()}
+    options: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+        "guidance": guidance,
+    }
+    if not as_json and best_of == 1:
+        for piece in elm.stream(prompt, **options, **points):
+            typer.echo(piece, nl=False)
+        typer.echo()
+    answer = elm.ask(prompt, best_of=best_of, **options, **points)
+    if as_json:
+        typer.echo(json.dumps(as_dict(answer, elm), indent=2, ensure_ascii=False))
+        return
+    if best_of > 1:
+        typer.echo(answer.text)
+    typer.echo(trust_line(answer), err=True)
+
+
+def as_dict(answer: "Answer", elm: "Elm") -> dict[str, Any]:
+    """An answer as plain JSON values."""
+    return {
+        "prompt": answer.prompt,
+        "text": answer.text,
+        "points": {slot: point.label for slot, point in answer.points.items()},
+        "words": {slot: elm.words(point, 8) for slot, point in answer.points.items()},
+        "tokens": answer.tokens,
+        "consistency": answer.consistency,
+        "distance": answer.distance,
+        "neighbours": [vars(neighbour) for neighbour in answer.neighbours],
+        "candidates": [vars(candidate) for candidate in answer.candidates],
+    }
+
+
+def trust_line(answer: "Answer") -> str:
+    """Consistency, distance and nearest entities in one line."""
+    parts = []
+    if answer.consistency is not None:
+        parts.append(f"consistency {answer.consistency:.2f}")
+    if answer.distance is not None:
+        parts.append(f"farther from the data than {answer.distance:.0f} % of it")
+    if answer.neighbours:
+        parts.append("nearest: " + ", ".join(near.title or near.id for near in answer.neighbours))
+    return " | ".join(parts)
+
+
+def load_model(model: str, space: Path | None) -> "Elm":
+    """The model by folder or bundled name, with its space. Raises SpaceError where that is unknown."""
+    from vecspeak.bundled import FILMS, load_bundled
+    from vecspeak.space import Space
+    from vecspeak.store import load, read_manifest
+
+    if model == FILMS and space is None:
+        return load_bundled()
+    folder = space or read_manifest(Path(model)).space
+    if folder is None:
+        raise SpaceError(f"{model} does not say where its space is. Name it with --space FOLDER.")
+    return load(model, space=Space.open(folder))
+
+
+def _slot_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """("film", "296") from `--film 296` or `--film=296`. Raises PromptError for anything else."""
+    rest = list(arguments)
+    while rest:
+        option = rest.pop(0)
+        name, given, value = option.removeprefix("--").partition("=")
+        if not option.startswith("--") or not name:
+            raise PromptError(f"Expected a slot and its point, as in --film 296; got {option!r}.")
+        if not given:
+            if not rest:
+                raise PromptError(f"--{name} needs a point, as in --{name} 296.")
+            value = rest.pop(0)
+        yield name.replace("-", "_"), value

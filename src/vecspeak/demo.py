@@ -1,0 +1,348 @@
+"""The demo: ask the bundled film model, train a fresh one, write a page. Run: vecspeak demo [--quick]"""
+
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from transformers.utils import logging
+
+from vecspeak import metrics
+from vecspeak.bars import training_bar
+from vecspeak.bundled import bundled_space_path, load_bundled
+from vecspeak.elm import Elm
+from vecspeak.errors import ConfigError, EncoderError
+from vecspeak.examples import Example
+from vecspeak.page import Card, Curve, Entity, Page, Place, Training, distance_in_words, render
+from vecspeak.sampling import Sampler
+from vecspeak.space import Point, Space
+from vecspeak.stages import Progress, Stage, gate, start_adapter, train_stage
+from vecspeak.tasks import load_tasks
+from vecspeak.training import TrainConfig, new_elm, split_examples
+
+HELD_OUT = ("2081", "2288", "96079")
+"""Three test films, chosen for being unlike each other before any answer was seen."""
+
+SUMMARISE = "Summarise {film}."
+COMPARE = "How does {first} differ from {second}?"
+
+GUIDANCE = 1.0
+"""Answers are pushed away from what the model says of any film (Decoding.guidance)."""
+
+MAX_TOKENS = 100
+
+TRAINING_SECONDS = 180
+TRAINING_TASKS = ("summary", "viewer", "pitch")
+"""Short texts, so that minutes are many steps."""
+
+BATCH = 16
+ALIGN_STEPS = 60
+TUNE_COST = 1.5
+"""A step of "tune" against one of "align", whose backward pass leaves out the base's weights."""
+
+MOST_EPOCHS = 10
+"""A fast machine stops there: more would learn the training films by heart."""
+
+QUICK_STEPS = 3
+QUICK_GATE = 6
+
+_INDENT = "  "
+_LINE = 88  # columns; longer lines read badly
+
+
+def run_demo(*, out: Path, quick: bool, train: bool = True) -> None:
+    """Ask, train and write the page, telling the terminal all along.
+
+    Args:
+        out: the HTML file to write; replaced if it is there.
+        quick: train for a few steps, to see that everything works.
+        train: False leaves the training out.
+
+    Raises:
+        ConfigError: the page cannot be written there, or the demo's extra packages are missing.
+        ModelError, SpaceError: the installation is damaged.
+    """
+    _check(out)
+    console = Console(highlight=False)
+    had_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # they would run through ours
+    try:
+        elm, space = _load(console)
+        held_out = _ask_held_out(console, elm, space)
+        middle = space[HELD_OUT[0]].toward(space[HELD_OUT[1]], 0.5)
+        made = _ask_made(console, elm, space, middle)
+        training = _train(console, space, quick=quick) if train else None
+    finally:
+        if had_bars:
+            logging.enable_progress_bar()
+    with console.status("Drawing the map"):
+        entities, marks = _places(space, [*(space[id] for id in HELD_OUT), middle])
+    page = Page(space.dimension, _size(elm), entities, marks, held_out, made, training)
+    out.write_text(render(page), encoding="utf-8")
+    console.print(f"\nThe map, the answers and the curves: [bold]{out.resolve().as_uri()}[/]", soft_wrap=True)
+
+
+def _check(out: Path) -> None:
+    """Whatever would fail minutes later fails now."""
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise ConfigError(f"--out {out}: expected a file in a folder that exists.")
+    if find_spec("umap") is None:
+        raise ConfigError("The demo's map needs umap-learn, which is not installed: pip install 'vecspeak[demo]'.")
+
+
+def _load(console: Console) -> tuple[Elm, Space]:
+    began = time.monotonic()
+    with console.status("Loading the film model"):
+        elm = load_bundled()
+    assert elm.space is not None
+    told = f"{len(elm.space)} films, {elm.space.dimension} numbers each; a model of {_size(elm) / 1e6:.1f} M parameters"
+    console.print(f"[bold]vecspeak[/]  {told}, loaded in {time.monotonic() - began:.1f} s")
+    return elm, elm.space
+
+
+def _size(elm: Elm) -> int:
+    return sum(parameter.numel() for parameter in elm.parameters())
+
+
+# ---- asking
+
+
+def _ask_held_out(console: Console, elm: Elm, space: Space) -> tuple[Card, ...]:
+    _headline(console, "Three films it was never trained on", "It sees the vector alone, never the title.")
+    cards = []
+    for number, id in enumerate(HELD_OUT, 1):
+        row = space.row(id)
+        assert row["split"] == "test"
+        title, detail = f"{row['title']} ({row['year']})", ", ".join(row["genres"])
+        cards.append(_ask(console, elm, SUMMARISE, {"film": space[id]}, title=title, detail=detail, marks=(number,)))
+    return tuple(cards)
+
+
+def _ask_made(console: Console, elm: Elm, space: Space, middle: Point) -> tuple[Card, ...]:
+    _headline(console, "Between films, and two at once", "Any point can be asked about, also one where no film is.")
+    first, second = HELD_OUT[:2]
+    both = f"{_title(space, first)} and {_title(space, second)}"
+    between = _ask(
+        console,
+        elm,
+        SUMMARISE,
+        {"film": middle},
+        title=f"Halfway between {both}",
+        detail="a point where no film is",
+        marks=(len(HELD_OUT) + 1,),
+        exclude=(first, second),
+    )
+    compared = _ask(
+        console,
+        elm,
+        COMPARE,
+        {"first": space[first], "second": space[second]},
+        title=both,
+        detail="two films in one question",
+        marks=(1, 2),
+    )
+    return between, compared
+
+
+def _ask(
+    console: Console,
+    elm: Elm,
+    prompt: str,
+    points: Mapping[str, Point],
+    *,
+    title: str,
+    detail: str,
+    marks: tuple[int, ...],
+    exclude: Sequence[str] = (),
+) -> Card:
+    """Ask, typing the answer as it comes, and then tell how far to trust it."""
+    words = tuple(dict.fromkeys(word for point in points.values() for word in elm.words(point, 8 // len(points))))
+    console.print(Text.assemble(f"\n{_INDENT}", (title, "bold"), "  ", (detail, "dim")), soft_wrap=True)
+    console.print(Text(f"{_INDENT}first words: {', '.join(words)}", "dim"), soft_wrap=True)
+    console.print(Text(f"{_INDENT}> {prompt}", "cyan"))
+    answer = _type(console, elm.stream(prompt, max_tokens=MAX_TOKENS, guidance=GUIDANCE, **points))
+    first = next(iter(points.values()))
+    near = elm.space.neighbours(first, 3, exclude=exclude) if elm.space and len(points) == 1 else []
+    card = Card(
+        title=title,
+        detail=detail,
+        marks=marks,
+        prompt=prompt,
+        answer=answer,
+        words=words,
+        consistency=_consistency(elm, answer, points.values()),
+        distance=max(point.distance for point in points.values()),
+        nearest=tuple(found.title or found.id for found in near),
+    )
+    nearest = f" · nearest: {', '.join(card.nearest)}" if card.nearest else ""
+    told = f"{_INDENT}consistency {card.consistency:.2f} · {distance_in_words(card.distance)}{nearest}"
+    console.print(Text(told, "green"), soft_wrap=True)
+    return card
+
+
+def _type(console: Console, pieces: Iterable[str]) -> str:
+    """Print text as it comes, whole words at a time, wrapped and indented; returns it."""
+    width = min(console.width, _LINE) - len(_INDENT)
+    text, done, column = "", 0, 0
+    for piece in chain(pieces, [" "]):
+        text += piece
+        for found in re.finditer(r"(\s*)(\S+)(?=\s)", text[done:]):
+            gap, word = found.groups()
+            fresh = not column or "\n" in gap or column + 1 + len(word) > width
+            lead = (f"\n{_INDENT}" if column else _INDENT) if fresh else " "
+            console.print(lead + word, end="", markup=False, soft_wrap=True)
+            column = len(word) if fresh else column + 1 + len(word)
+            done += found.end() - found.start()
+    console.print()
+    return text.strip()
+
+
+def _consistency(elm: Elm, answer: str, points: Iterable[Point]) -> float:
+    """Mean cosine of the encoded answer with the points."""
+    if elm.encoder is None:
+        raise EncoderError("The bundled film space names no encoder; install vecspeak again.")
+    vectors_SE = np.stack([point.vector for point in points])
+    text_SE = np.repeat(elm.encoder.encode([answer]), len(vectors_SE), axis=0)
+    return float(metrics.semantic_consistency(text_SE, vectors_SE).mean())
+
+
+def _headline(console: Console, title: str, note: str) -> None:
+    console.print()
+    console.rule(Text(title, "bold"), align="left", characters="─")
+    console.print(Text(note, "dim"))
+
+
+def _title(space: Space, id: str) -> str:
+    return space.row(id)["title"]
+
+
+# ---- training
+
+
+def _train(console: Console, space: Space, *, quick: bool) -> Training:
+    """Train a fresh Elm in two stages for about TRAINING_SECONDS, and show what it learnt."""
+    minutes = "a few steps" if quick else f"about {TRAINING_SECONDS // 60} minutes"
+    _headline(console, "A fresh model, trained now", f"The untuned base and a new adapter: {minutes} of training.")
+    known = load_tasks("films")
+    tasks = {name: known[name] for name in TRAINING_TASKS}
+    with console.status("Preparing the texts"):
+        examples, held_out = split_examples(space, tasks, seed=0)
+        held_out = held_out[:QUICK_GATE] if quick else held_out
+        elm = new_elm(TrainConfig(space=bundled_space_path()), space)
+        start_adapter(elm, examples, start="texts", seed=0)
+    with console.status("Asking and measuring it before training"):
+        film = space[HELD_OUT[0]]
+        answer_before, before = _plain_answer(elm, film), gate(elm, held_out)
+    curves, seconds = _train_stages(console, elm, examples, quick=quick)
+    with console.status("Asking and measuring it after training"):
+        answer_after, after = _plain_answer(elm, film), gate(elm, held_out)
+    training = Training(
+        seconds=seconds,
+        examples=BATCH * sum(len(curve.losses) for curve in curves),
+        curves=curves,
+        before=before,
+        after=after,
+        held_out=len(held_out),
+        title=_title(space, film.label),
+        prompt=SUMMARISE,
+        answer_before=answer_before,
+        answer_after=answer_after,
+    )
+    _tell(console, training)
+    return training
+
+
+def _plain_answer(elm: Elm, film: Point) -> str:
+    return elm.ask(SUMMARISE, max_tokens=MAX_TOKENS, film=film).text
+
+
+def _train_stages(
+    console: Console, elm: Elm, examples: Sequence[Example], *, quick: bool
+) -> tuple[tuple[Curve, ...], float]:
+    """Both stages in place; the second gets the steps that the first's pace leaves time for. Also the seconds taken."""
+    began = time.monotonic()
+    align = Stage(name="align", train="adapter", steps=QUICK_STEPS if quick else ALIGN_STEPS, batch_size=BATCH)
+    with tempfile.TemporaryDirectory(prefix="vecspeak-demo-") as run, training_bar(console) as show:
+        recorder = _Recorder(show)
+
+        def train_one(stage: Stage, number: int) -> None:
+            sampler = Sampler([examples], [1.0], BATCH, number, vector_dropout=0.1, mean_E=elm.fingerprint.mean)
+            train_stage(elm, stage, sampler, number=number, run=Path(run), on_step=recorder.on_step)
+
+        train_one(align, 0)
+        left = TRAINING_SECONDS - (time.monotonic() - began)
+        by_time = left / (TUNE_COST * recorder.seconds_per_step)
+        steps = QUICK_STEPS if quick else max(ALIGN_STEPS, round(min(by_time, MOST_EPOCHS * len(examples) / BATCH)))
+        rates = {"lr": 5e-4, "adapter_lr": 1.5e-3, "bag_loss": 0.05}
+        train_one(Stage(name="tune", train="all", steps=steps, batch_size=BATCH, checkpoint_every=steps, **rates), 1)
+    return recorder.curves, time.monotonic() - began
+
+
+class _Recorder:
+    """Keeps the loss of every step, and the pace."""
+
+    def __init__(self, show: Callable[[Progress], None]):
+        self._show = show
+        self._losses: dict[str, list[float]] = {}
+        self._times: list[float] = []
+
+    def on_step(self, progress: Progress) -> None:
+        self._losses.setdefault(progress.stage, []).append(progress.loss)
+        self._times.append(time.monotonic())
+        self._show(progress)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Without the first step, which also warms up."""
+        return (self._times[-1] - self._times[0]) / (len(self._times) - 1)
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        return tuple(Curve(stage, tuple(losses)) for stage, losses in self._losses.items())
+
+
+def _tell(console: Console, training: Training) -> None:
+    table = Table("held-out loss", "right vector", "another film's", "difference", box=None, header_style="dim")
+    for name, told in (("before", training.before), ("after", training.after)):
+        table.add_row(name, f"{told.right:.3f}", f"{told.shuffled:.3f}", f"{told.gap:+.3f}")
+    console.print(table)
+    verdict = "so the vectors are used" if training.after.open else "not beyond chance yet: train longer"
+    console.print(
+        Text(f"{_INDENT}95 % interval of the last difference from {training.after.low:+.3f}: {verdict}", "green")
+    )
+    for name, answer in (("before", training.answer_before), ("after", training.answer_after)):
+        console.print(Text.assemble(f"\n{_INDENT}", (training.title, "bold"), "  ", (f"{name} training", "dim")))
+        _type(console, [answer])
+
+
+# ---- map
+
+
+def _places(space: Space, points: Sequence[Point]) -> tuple[tuple[Entity, ...], tuple[Place, ...]]:
+    """The films on the map, and the points asked about."""
+    made = [point for point in points if point.id is None]
+    layout = map_layout(np.stack([*space.vectors, *(point.vector for point in made)])).tolist()
+    titles = [f"{title} ({year})" for title, year in zip(space.column("title"), space.column("year"), strict=True)]
+    groups = [genres[0] if genres else "no genre" for genres in space.column("genres")]
+    entities = tuple(Entity(x, y, title, group) for (x, y), title, group in zip(layout, titles, groups, strict=False))
+    spot = dict(zip([*space.ids, *(point.label for point in made)], layout, strict=True))
+    marks = tuple(
+        Place(*spot[point.label], _title(space, point.id) if point.id else "halfway between 1 and 2")
+        for point in points
+    )
+    return entities, marks
+
+
+def map_layout(vectors_NE: np.ndarray) -> np.ndarray:
+    """(N, 2): UMAP under cosine with a fixed seed; the same vectors give the same map on the same machine."""
+    from umap import UMAP
+
+    # one job because of the seed: asking for more makes UMAP warn that it will not
+    return UMAP(n_neighbors=15, min_dist=0.15, metric="cosine", random_state=0, n_jobs=1).fit_transform(vectors_NE)

@@ -1,0 +1,216 @@
+"""Decoding on random bases of eight kinds against the plainest oracle: full forward passes, one row, no cache."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from tiny import CONFIGS, V, base
+
+from vecspeak.decoding import PLAUSIBLE, Decoding, decode
+from vecspeak.errors import ConfigError
+
+LONG = 10
+"""Tokens generated: prompts and answers together exceed the sliding windows."""
+
+
+@cache
+def base_of(kind: str):
+    return base(kind)
+
+
+@pytest.fixture(params=list(CONFIGS))
+def model(request):
+    return base_of(request.param)
+
+
+def prompt_ids(length: int, *, seed: int = 0) -> torch.Tensor:
+    return torch.randint(5, V, (length,), generator=torch.Generator().manual_seed(seed))
+
+
+def embedded(model, ids_T: torch.Tensor) -> torch.Tensor:
+    return model.get_input_embeddings()(ids_T)
+
+
+def batched(model, prompts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left-padded embeddings and mask; what stands in the padding must not matter, so it is large."""
+    width = max(map(len, prompts))
+    embeds = torch.full((len(prompts), width, model.get_input_embeddings().embedding_dim), 7.0)
+    mask = torch.zeros(len(prompts), width, dtype=torch.long)
+    for row, ids in enumerate(prompts):
+        embeds[row, width - len(ids) :] = embedded(model, ids)
+        mask[row, width - len(ids) :] = 1
+    return embeds, mask
+
+
+def answers(model, prompts, *, seeds=None, end_token=None, unguided=None, **options) -> list[list[int]]:
+    """Token ids of each row, by the function under test."""
+    embeds, mask = batched(model, prompts)
+    unguided_BTD = None if unguided is None else batched(model, unguided)[0]
+    seeds = list(range(len(prompts))) if seeds is None else seeds
+    decoding = Decoding(**{"max_tokens": LONG, **options})
+    rows: list[list[int]] = [[] for _ in prompts]
+    for tokens in decode(
+        model, embeds, mask, decoding=decoding, seeds=seeds, end_token=end_token, unguided_BTD=unguided_BTD
+    ):
+        for row, token in zip(rows, tokens, strict=True):
+            if token is not None:
+                row.append(token)
+    return rows
+
+
+@torch.no_grad()
+def next_logits(model, ids: list[int]) -> torch.Tensor:
+    """(V,) logits after the ids: no cache, no padding, no mask, no positions given."""
+    return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+
+
+@torch.no_grad()
+def naive(model, prompt: torch.Tensor, *, ends: set[int], unguided: torch.Tensor | None = None, guidance: float = 0.0):
+    """Greedy answer, and the smallest lead of a chosen token, which says how far the case is from a tie."""
+    answer: list[int] = []
+    lead = float("inf")
+    while len(answer) < LONG:
+        logits = next_logits(model, [*prompt.tolist(), *answer])
+        if unguided is not None:
+            mean = next_logits(model, [*unguided.tolist(), *answer])
+            plausible = torch.softmax(logits, 0) >= PLAUSIBLE * torch.softmax(logits, 0).max()
+            logits = torch.where(plausible, (1 + guidance) * logits - guidance * mean, -1e9)
+        first, second = logits.topk(2).values.tolist()
+        lead = min(lead, first - second)
+        token = int(logits.argmax())
+        if token in ends:
+            break
+        answer.append(token)
+    return answer, lead
+
+
+@pytest.fixture
+def ends(model, monkeypatch):
+    """Every seventh token ends an answer, so that rows finish at different times."""
+    monkeypatch.setattr(model.generation_config, "eos_token_id", list(range(1, V, 7)))
+    return set(range(1, V, 7))
+
+
+def test_embeddings_of_tokens_are_the_tokens(model):
+    """What makes injection possible on any base: both ways in give the same logits."""
+    ids_BT = prompt_ids(24).reshape(2, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(model(inputs_embeds=embedded(model, ids_BT)).logits, model(ids_BT).logits)
+
+
+def test_greedy_with_cache_is_the_loop_without(model, ends):
+    for seed in range(3):
+        prompt = prompt_ids(9, seed=seed)
+        expected, lead = naive(model, prompt, ends=ends)
+        assert lead > 1e-3, "the case is too near a tie to compare"
+        assert answers(model, [prompt]) == [expected]
+
+
+def test_guidance_is_the_formula_from_two_forward_passes(model, ends):
+    changed = 0
+    for seed in range(3):
+        prompt, mean = prompt_ids(9, seed=seed), prompt_ids(9, seed=seed)
+        mean[4] = 7  # the prompts differ in the slot alone
+        expected, lead = naive(model, prompt, ends=ends, unguided=mean, guidance=2.0)
+        assert lead > 1e-3, "the case is too near a tie to compare"
+        assert answers(model, [prompt], unguided=[mean], guidance=2.0) == [expected]
+        changed += expected != answers(model, [prompt])[0]
+    assert changed, "guidance should matter in some case"
+
+
+OPTIONS = {
+    "greedy": {},
+    "sampled": {"temperature": 1.0},
+    "nucleus": {"temperature": 1.5, "top_p": 0.7},
+    "guided": {"guidance": 1.5},
+    "guided and sampled": {"temperature": 1.0, "guidance": 1.5},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_rows_of_a_batch_are_those_alone(model, ends, options):
+    prompts = [prompt_ids(length, seed=length) for length in (3, 14, 9, 1, 6, 12)]
+    means = [torch.full_like(prompt, 9) for prompt in prompts] if "guidance" in options else None
+    together = answers(model, prompts, unguided=means, seeds=[3, 4, 5, 6, 7, 8], **options)
+    alone = [
+        answers(model, [prompt], unguided=means and [means[row]], seeds=[row + 3], **options)[0]
+        for row, prompt in enumerate(prompts)
+    ]
+    assert together == alone
+    assert len({len(row) for row in together}) > 1, "rows should finish at different times"
+
+
+def test_a_guidance_of_zero_is_off():
+    model, prompt = base_of("llama"), prompt_ids(8)
+    off = answers(model, [prompt])
+    assert answers(model, [prompt], guidance=0.0, unguided=[prompt_ids(8, seed=1)]) == off
+    assert answers(model, [prompt], guidance=1e-9, unguided=[prompt_ids(8, seed=1)]) == off
+
+
+def test_guidance_by_the_same_prompt_changes_nothing():
+    model, prompt = base_of("llama"), prompt_ids(8)
+    assert answers(model, [prompt], guidance=5.0, unguided=[prompt]) == answers(model, [prompt])
+
+
+def test_equal_seeds_draw_equal_answers():
+    model, prompt = base_of("llama"), prompt_ids(8)
+    first, again, other = answers(model, [prompt] * 3, seeds=[5, 5, 6], temperature=1.0)
+    assert first == again != other
+    assert answers(model, [prompt], seeds=[5], temperature=1.0) == [first]
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.6), (2.0, 0.25), (1.0, 1e-6)])
+def test_drawn_tokens_follow_the_nucleus(temperature, top_p):
+    model, prompt, draws = base_of("llama"), prompt_ids(6), 3000
+    drawn = answers(model, [prompt] * draws, temperature=temperature, top_p=top_p, max_tokens=1)
+    found = np.bincount([row[0] for row in drawn if row], minlength=V)
+    found[1] = draws - found.sum()  # the end token
+
+    p_V = torch.softmax(next_logits(model, prompt.tolist()).double() / temperature, 0).numpy()
+    nucleus, mass = set(), 0.0
+    for token in np.argsort(-p_V):
+        if mass < top_p:
+            nucleus.add(int(token))
+        mass += p_V[token]
+    kept_V = np.where(np.isin(np.arange(V), list(nucleus)), p_V, 0)
+    assert set(np.flatnonzero(found)) <= nucleus
+    np.testing.assert_allclose(found / draws, kept_V / kept_V.sum(), atol=0.04)
+
+
+def test_an_answer_ends_with_the_tokenizers_end_token_or_the_bases(monkeypatch):
+    model, prompt = base_of("llama"), prompt_ids(8)
+    monkeypatch.setattr(model.generation_config, "eos_token_id", None)
+    monkeypatch.setattr(model.config, "eos_token_id", None)
+    (free,) = answers(model, [prompt])
+    assert len(free) == LONG
+    end = next(i for i in range(1, LONG) if free[i] not in free[:i])
+    assert answers(model, [prompt], end_token=free[end]) == [free[:end]]
+    monkeypatch.setattr(model.config, "eos_token_id", free[end])
+    assert answers(model, [prompt]) == [free[:end]]
+    monkeypatch.setattr(model.generation_config, "eos_token_id", [free[0], 3])
+    assert answers(model, [prompt]) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"max_tokens": 0}, "max_tokens is 0; expected 1 to 4096"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"top_p": 1.1}, "top_p is 1.1"),
+        ({"guidance": -1.0}, "guidance is -1.0"),
+        ({"best_of": 0}, "best_of is 0"),
+        ({"best_of": 65}, "best_of is 65"),
+    ],
+)
+def test_values_out_of_range_are_refused(options, match):
+    with pytest.raises(ConfigError, match=match):
+        Decoding(**options)
+
+
+def test_candidates_are_sampled_even_at_temperature_zero():
+    assert Decoding().sampling_temperature == 0
+    assert Decoding(best_of=2).sampling_temperature == 0.7
+    assert Decoding(best_of=2, temperature=1.3).sampling_temperature == 1.3
