@@ -24,7 +24,11 @@ def ids_of(text: str) -> list[int]:
 
 def test_training_pads_on_the_right_and_marks_the_targets():
     a, b, c = vectors(3)
-    examples = [example("{x}!", "one", x=a), example("Say {x} and {y}", "the other", x=b, y=c), example("Hm", "", )]
+    examples = [
+        example("{x}!", "one", x=a),
+        example("Say {x} and {y}", "the other", x=b, y=c),
+        example("Hm", ""),
+    ]
     batch = training_batch(examples, tokenizer(), tokens_per_vector=2, max_target_tokens=50)
 
     user, assistant = ids_of("<|user|>"), ids_of("<|assistant|>")

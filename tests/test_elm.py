@@ -27,9 +27,9 @@ def elm_of(kind: str, *, tokens_per_vector: int = 1, chat: bool = True) -> Elm:
 
 @pytest.fixture(params=list(CONFIGS))
 def elm(request, monkeypatch):
-    """Every kind of base; every seventh token ends an answer, so that answers are of different lengths."""
+    """Every kind of base; every fourth token ends an answer, so that answers are of different lengths."""
     elm = elm_of(request.param)
-    monkeypatch.setattr(elm.base.generation_config, "eos_token_id", list(range(1, V, 7)))
+    monkeypatch.setattr(elm.base.generation_config, "eos_token_id", list(range(1, V, 4)))
     return elm
 
 
@@ -161,7 +161,7 @@ def test_an_answer_is_greedy_from_the_prompt_with_its_soft_tokens(elm):
         embeds, ids = by_hand(elm, EXAMPLES[0]), []
         while len(ids) < 5:
             token = int(elm.base(inputs_embeds=embeds, use_cache=False).logits[0, -1].argmax())
-            if token % 7 == 1:
+            if token % 4 == 1:
                 break
             ids.append(token)
             embeds = torch.cat([embeds, elm.base.get_input_embeddings()(torch.tensor([[token]]))], 1)
@@ -188,11 +188,10 @@ def test_streamed_pieces_join_to_the_answer(elm, options):
 def test_a_stream_holds_back_only_what_may_change(llama, monkeypatch):
     text = 'A naïve city - and "love".  \n'
     ids = tokenizer()(text)["input_ids"]
-    assert len(ids) > len(text) - 12, "the accent should be in two tokens"
+    assert any("\ufffd" in tokenizer().decode([token]) for token in ids), "the accent should be in two tokens"
     monkeypatch.setattr("vecspeak.elm.decode", lambda *_, **__: iter([[token] for token in ids] + [[None]]))
     pieces = list(llama.stream("{x}", x=A))
     assert "".join(pieces) == text.strip()
-    assert "�" not in "".join(pieces)
     assert len(pieces) > 6
     assert pieces[-1] == '".'
 
@@ -287,7 +286,7 @@ def test_words_are_the_whole_words_nearest_to_the_soft_token(elm):
         ("Describe {x.", {"x": A}, PromptError, "Braces"),
         ("Describe {x}.", {"x": A[:3]}, PointError, r"shape \(3,\); this model reads \(6,\)"),
         ("Describe {x}.", {"x": A[None]}, PointError, r"\{x\}: .* got shape \(1, 6\)"),
-        ("Describe {x}.", {"x": None}, PointError, r"\{x\}: .* numbers, got NoneType"),
+        ("Describe {x}.", {"x": None}, PointError, r"\{x\}: .* got shape \(\)"),
         ("Describe {x}.", {"x": Point(A[:3], "short")}, PointError, r"shape \(3,\)"),
         ("Describe {x}.", {"x": [1.0, 2.0, np.nan, 0.0, 0.0, 0.0]}, PointError, r"\{x\}: .* got nan in dimension 2"),
         ("Describe {x}.", {"x": np.full(E, np.inf)}, PointError, r"\{x\}: .* got inf in dimension 0"),

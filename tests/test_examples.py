@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny import vectors
 
-from vecspeak.errors import PointError
-from vecspeak.examples import make_examples, paraphrased, partner_pairs
+from vecspeak.errors import PointError, TaskError
+from vecspeak.examples import make_examples, partner_pairs
 from vecspeak.space import Space
 from vecspeak.tasks import parse_tasks
 
@@ -79,11 +79,10 @@ def test_partners_come_from_the_column_where_there_is_one(space):
     assert partner_pairs(space, "sequel") == []
 
 
-def test_a_paraphrase_changes_the_prompt_alone(space):
-    example = make_examples(space, TASKS, ids=["1"])[0]
-    rng = np.random.default_rng(0)
-    others = [paraphrased(example, TASKS["summary"], rng) for _ in range(20)]
-    assert {other.prompt for other in others} == set(TASKS["summary"].prompts)
-    assert {(o.task, o.target, o.ids, o.points["film"].tobytes()) for o in others} == {
-        (example.task, example.target, example.ids, example.points["film"].tobytes())
-    }
+def test_a_task_of_three_slots_is_refused(space: Space) -> None:
+    tasks = parse_tasks(
+        '[[task]]\nname = "three"\nslots = ["a", "b", "c"]\ntarget = "{summary}"\nprompts = ["{a} {b} {c}"]',
+        origin="test",
+    )
+    with pytest.raises(TaskError, match="3 slots"):
+        make_examples(space, tasks, ids=IDS)

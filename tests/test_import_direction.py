@@ -18,9 +18,9 @@ ORDER = [
     *["reading", "read_tables", "read_arrays", "importing", "geometry", "encode", "tasks"],
     *["teacher", "examples", "sampling", "batching", "decoding", "elm"],
     *["store"],
-    *["runs", "training", "narrate", "bundled"],
+    *["runs", "stages", "training", "narrate", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
-    *["movielens", "serve", "page", "demo"],
+    *["movielens", "serve", "bars", "page", "demo"],
     *["cli_*", "cli"],
 ]
 

@@ -34,7 +34,9 @@ def test_any_text_renders_or_is_refused_as_a_prompt(chat, text, tokens_per_vecto
     assert prompt.slots == names
     ends = [start + tokens_per_vector for start in prompt.starts]
     assert all(end <= start for end, start in zip(ends, prompt.starts[1:], strict=False))
-    assert all(prompt.ids[start:end] == (0,) * tokens_per_vector for start, end in zip(prompt.starts, ends, strict=True))
+    assert all(
+        prompt.ids[start:end] == (0,) * tokens_per_vector for start, end in zip(prompt.starts, ends, strict=True)
+    )
     assert not ends or ends[-1] <= len(prompt.ids)
 
 
@@ -100,5 +102,5 @@ def test_refused_prompts_say_why(text, match):
 def test_a_template_that_repeats_or_drops_the_prompt_is_refused(template):
     odd = copy.copy(tokenizer())
     odd.chat_template = template
-    with pytest.raises(PromptError, match="chat template shows [02] slots where the prompt has 1"):
+    with pytest.raises(PromptError, match=r"chat template shows [02] slots where the prompt has 1"):
         render(odd, "Describe {film}.", 1)

@@ -14,7 +14,9 @@ from vecspeak.sampling import POOL, Sampler
 
 def group(name: str, size: int) -> list[Example]:
     drawn = vectors(size, seed=size)
-    return [Example(name, "{x}" * (1 + i % 5), {"x": drawn[i]}, "word " * (i % 7), (f"{name}{i}",)) for i in range(size)]
+    return [
+        Example(name, "{x}" * (1 + i % 5), {"x": drawn[i]}, "word " * (i % 7), (f"{name}{i}",)) for i in range(size)
+    ]
 
 
 def drawn(sampler: Sampler, steps: int) -> list[Example]:

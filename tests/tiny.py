@@ -52,8 +52,13 @@ _GATED = {**_SIZES, "intermediate_size": 48, "num_key_value_heads": 2}
 CONFIGS: dict[str, PreTrainedConfig] = {
     "llama": LlamaConfig(**_GATED),
     "qwen3": Qwen3Config(**_GATED, head_dim=8),
+    # untied: a random base with scaled and tied embeddings repeats its last token for ever
     "gemma3": Gemma3TextConfig(
-        **_GATED, head_dim=8, sliding_window=WINDOW, layer_types=["sliding_attention", "full_attention"]
+        **_GATED,
+        head_dim=8,
+        sliding_window=WINDOW,
+        layer_types=["sliding_attention", "full_attention"],
+        tie_word_embeddings=False,
     ),
     "gpt2": GPT2Config(**_SIZES),
     "mistral": MistralConfig(**_GATED, sliding_window=WINDOW),

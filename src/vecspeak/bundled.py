@@ -4,8 +4,9 @@ from importlib import resources
 from pathlib import Path
 
 from vecspeak.elm import Elm
+from vecspeak.errors import SpaceError
 from vecspeak.space import Space
-from vecspeak.store import load
+from vecspeak.store import load, read_manifest
 
 FILMS = "films"
 """What the bundled model is called where a model folder is expected."""
@@ -28,3 +29,19 @@ def load_bundled() -> Elm:
         ModelError, SpaceError: the installation is damaged.
     """
     return load(bundled_model_path(), space=Space.open(bundled_space_path()))
+
+
+def open_model(model: str, space: Path | None) -> Elm:
+    """A model by its folder, or `films` for the bundled one, in `space` or the space it was trained on.
+
+    Raises:
+        ModelError: the folder holds no model that loads.
+        SpaceError: the model does not say where its space is, or there is none.
+    """
+    if model == FILMS and space is None:
+        return load_bundled()
+    folder = bundled_model_path() if model == FILMS else Path(model)
+    where = space or read_manifest(folder).space
+    if where is None:
+        raise SpaceError(f"{model} does not say where its space is. Name it with --space FOLDER.")
+    return load(folder, space=Space.open(where))

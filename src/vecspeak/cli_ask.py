@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vecspeak.errors import PromptError, SpaceError
+from vecspeak.errors import PromptError
 
 if TYPE_CHECKING:
     from vecspeak.elm import Answer, Elm
@@ -36,9 +36,10 @@ def ask(
     two, --film 'mean(1,2,3)' for a middle.
     """
     slots = dict(_slot_options(context.args))
-    elm = load_model(model, space)
+    from vecspeak.bundled import open_model
     from vecspeak.geometry import parse_point
 
+    elm = open_model(model, space)
     assert elm.space is not None
     points = {slot: parse_point(elm.space, text) for slot, text in slots.items()}
     options: dict[str, Any] = {
@@ -86,20 +87,6 @@ def trust_line(answer: "Answer") -> str:
     if answer.neighbours:
         parts.append("nearest: " + ", ".join(near.title or near.id for near in answer.neighbours))
     return " | ".join(parts)
-
-
-def load_model(model: str, space: Path | None) -> "Elm":
-    """The model by folder or bundled name, with its space. Raises SpaceError where that is unknown."""
-    from vecspeak.bundled import FILMS, load_bundled
-    from vecspeak.space import Space
-    from vecspeak.store import load, read_manifest
-
-    if model == FILMS and space is None:
-        return load_bundled()
-    folder = space or read_manifest(Path(model)).space
-    if folder is None:
-        raise SpaceError(f"{model} does not say where its space is. Name it with --space FOLDER.")
-    return load(model, space=Space.open(folder))
 
 
 def _slot_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

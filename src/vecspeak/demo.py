@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from transformers.utils import logging
@@ -23,7 +25,7 @@ from vecspeak.examples import Example
 from vecspeak.page import Card, Curve, Entity, Page, Place, Training, distance_in_words, render
 from vecspeak.sampling import Sampler
 from vecspeak.space import Point, Space
-from vecspeak.stages import Progress, Stage, gate, start_adapter, train_stage
+from vecspeak.stages import Progress, Stage, Trainable, gate, start_adapter, train_stage
 from vecspeak.tasks import load_tasks
 from vecspeak.training import TrainConfig, new_elm, split_examples
 
@@ -43,7 +45,12 @@ TRAINING_TASKS = ("summary", "viewer", "pitch")
 """Short texts, so that minutes are many steps."""
 
 BATCH = 16
-ALIGN_STEPS = 60
+PACE_STEPS = 6
+ALIGN_SHARE = 0.2
+"""Of the time; the warm start has done most of this stage's work."""
+
+RATES = MappingProxyType({"lr": 5e-4, "adapter_lr": 1.5e-3, "bag_loss": 0.05})
+
 TUNE_COST = 1.5
 """A step of "tune" against one of "align", whose backward pass leaves out the base's weights."""
 
@@ -103,7 +110,8 @@ def _load(console: Console) -> tuple[Elm, Space]:
         elm = load_bundled()
     assert elm.space is not None
     told = f"{len(elm.space)} films, {elm.space.dimension} numbers each; a model of {_size(elm) / 1e6:.1f} M parameters"
-    console.print(f"[bold]vecspeak[/]  {told}, loaded in {time.monotonic() - began:.1f} s")
+    console.print("[bold]vecspeak[/]")
+    _say(console, f"{told}, loaded in {time.monotonic() - began:.1f} s")
     return elm, elm.space
 
 
@@ -164,9 +172,10 @@ def _ask(
 ) -> Card:
     """Ask, typing the answer as it comes, and then tell how far to trust it."""
     words = tuple(dict.fromkeys(word for point in points.values() for word in elm.words(point, 8 // len(points))))
-    console.print(Text.assemble(f"\n{_INDENT}", (title, "bold"), "  ", (detail, "dim")), soft_wrap=True)
-    console.print(Text(f"{_INDENT}first words: {', '.join(words)}", "dim"), soft_wrap=True)
-    console.print(Text(f"{_INDENT}> {prompt}", "cyan"))
+    console.print()
+    _say(console, Text.assemble((title, "bold"), "  ", (detail, "dim")))
+    _say(console, f"first words: {', '.join(words)}", "dim")
+    _say(console, f"> {prompt}", "cyan")
     answer = _type(console, elm.stream(prompt, max_tokens=MAX_TOKENS, guidance=GUIDANCE, **points))
     first = next(iter(points.values()))
     near = elm.space.neighbours(first, 3, exclude=exclude) if elm.space and len(points) == 1 else []
@@ -182,8 +191,7 @@ def _ask(
         nearest=tuple(found.title or found.id for found in near),
     )
     nearest = f" · nearest: {', '.join(card.nearest)}" if card.nearest else ""
-    told = f"{_INDENT}consistency {card.consistency:.2f} · {distance_in_words(card.distance)}{nearest}"
-    console.print(Text(told, "green"), soft_wrap=True)
+    _say(console, f"consistency {card.consistency:.2f} · {distance_in_words(card.distance)}{nearest}", "green")
     return card
 
 
@@ -219,6 +227,12 @@ def _headline(console: Console, title: str, note: str) -> None:
     console.print(Text(note, "dim"))
 
 
+def _say(console: Console, text: str | Text, style: str = "") -> None:
+    """Print an indented paragraph."""
+    text = Text(text, style) if isinstance(text, str) else text
+    console.print(Padding(text, (0, 0, 0, len(_INDENT)), expand=False), width=min(console.width, _LINE))
+
+
 def _title(space: Space, id: str) -> str:
     return space.row(id)["title"]
 
@@ -236,7 +250,7 @@ def _train(console: Console, space: Space, *, quick: bool) -> Training:
         examples, held_out = split_examples(space, tasks, seed=0)
         held_out = held_out[:QUICK_GATE] if quick else held_out
         elm = new_elm(TrainConfig(space=bundled_space_path()), space)
-        start_adapter(elm, examples, start="texts", seed=0)
+        start_adapter(elm, examples, start="random", seed=0)
     with console.status("Asking and measuring it before training"):
         film = space[HELD_OUT[0]]
         answer_before, before = _plain_answer(elm, film), gate(elm, held_out)
@@ -266,35 +280,42 @@ def _plain_answer(elm: Elm, film: Point) -> str:
 def _train_stages(
     console: Console, elm: Elm, examples: Sequence[Example], *, quick: bool
 ) -> tuple[tuple[Curve, ...], float]:
-    """Both stages in place; the second gets the steps that the first's pace leaves time for. Also the seconds taken."""
+    """The adapter's start and both stages, in place, within TRAINING_SECONDS; returns the curves and the seconds.
+
+    A few steps before the start, which undoes them, tell this machine's pace and so the steps of the first
+    stage; the pace of the first tells the steps of the second.
+    """
     began = time.monotonic()
-    align = Stage(name="align", train="adapter", steps=QUICK_STEPS if quick else ALIGN_STEPS, batch_size=BATCH)
+    most = MOST_EPOCHS * len(examples) // BATCH
     with tempfile.TemporaryDirectory(prefix="vecspeak-demo-") as run, training_bar(console) as show:
-        recorder = _Recorder(show)
 
-        def train_one(stage: Stage, number: int) -> None:
+        def train_one(name: str, trained: Trainable, steps: int, *, number: int) -> _Recorder:
+            steps = QUICK_STEPS if quick else max(QUICK_STEPS, min(steps, most))
+            stage = Stage(name=name, train=trained, steps=steps, batch_size=BATCH, checkpoint_every=steps, **RATES)
             sampler = Sampler([examples], [1.0], BATCH, number, vector_dropout=0.1, mean_E=elm.fingerprint.mean)
+            recorder = _Recorder(show)
             train_stage(elm, stage, sampler, number=number, run=Path(run), on_step=recorder.on_step)
+            return recorder
 
-        train_one(align, 0)
+        pace = train_one("pace", "adapter", PACE_STEPS, number=0)
+        start_adapter(elm, examples, start="texts", seed=0)
+        align = train_one("align", "adapter", int(ALIGN_SHARE * TRAINING_SECONDS / pace.seconds_per_step), number=1)
         left = TRAINING_SECONDS - (time.monotonic() - began)
-        by_time = left / (TUNE_COST * recorder.seconds_per_step)
-        steps = QUICK_STEPS if quick else max(ALIGN_STEPS, round(min(by_time, MOST_EPOCHS * len(examples) / BATCH)))
-        rates = {"lr": 5e-4, "adapter_lr": 1.5e-3, "bag_loss": 0.05}
-        train_one(Stage(name="tune", train="all", steps=steps, batch_size=BATCH, checkpoint_every=steps, **rates), 1)
-    return recorder.curves, time.monotonic() - began
+        tune = train_one("tune", "all", int(left / (TUNE_COST * align.seconds_per_step)), number=2)
+    curves = tuple(Curve(name, tuple(stage.losses)) for name, stage in (("align", align), ("tune", tune)))
+    return curves, time.monotonic() - began
 
 
 class _Recorder:
-    """Keeps the loss of every step, and the pace."""
+    """Keeps the losses of a stage, and its pace."""
 
     def __init__(self, show: Callable[[Progress], None]):
+        self.losses: list[float] = []
         self._show = show
-        self._losses: dict[str, list[float]] = {}
         self._times: list[float] = []
 
     def on_step(self, progress: Progress) -> None:
-        self._losses.setdefault(progress.stage, []).append(progress.loss)
+        self.losses.append(progress.loss)
         self._times.append(time.monotonic())
         self._show(progress)
 
@@ -303,10 +324,6 @@ class _Recorder:
         """Without the first step, which also warms up."""
         return (self._times[-1] - self._times[0]) / (len(self._times) - 1)
 
-    @property
-    def curves(self) -> tuple[Curve, ...]:
-        return tuple(Curve(stage, tuple(losses)) for stage, losses in self._losses.items())
-
 
 def _tell(console: Console, training: Training) -> None:
     table = Table("held-out loss", "right vector", "another film's", "difference", box=None, header_style="dim")
@@ -314,11 +331,10 @@ def _tell(console: Console, training: Training) -> None:
         table.add_row(name, f"{told.right:.3f}", f"{told.shuffled:.3f}", f"{told.gap:+.3f}")
     console.print(table)
     verdict = "so the vectors are used" if training.after.open else "not beyond chance yet: train longer"
-    console.print(
-        Text(f"{_INDENT}95 % interval of the last difference from {training.after.low:+.3f}: {verdict}", "green")
-    )
+    _say(console, f"95 % interval of the last difference from {training.after.low:+.3f}: {verdict}", "green")
     for name, answer in (("before", training.answer_before), ("after", training.answer_after)):
-        console.print(Text.assemble(f"\n{_INDENT}", (training.title, "bold"), "  ", (f"{name} training", "dim")))
+        console.print()
+        _say(console, Text.assemble((training.title, "bold"), "  ", (f"{name} training", "dim")))
         _type(console, [answer])
 
 

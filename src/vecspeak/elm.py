@@ -234,7 +234,11 @@ class Elm(nn.Module):
         """The k whole words of the base nearest to the adapter's output: an instant reading, no generation."""
         vector_E = self._vector(point, slot="point")
         with torch.inference_mode():
-            return self._words.nearest(self.adapter(torch.from_numpy(vector_E).to(self.device)), k)
+            return self._words.nearest(self.adapter(torch.tensor(vector_E, device=self.device)), k)
+
+    def forget_words(self) -> None:
+        """To be called when the base's embeddings have changed: `words` reads them again."""
+        self.__dict__.pop("_words", None)
 
     @property
     def device(self) -> torch.device:
@@ -310,7 +314,7 @@ class Elm(nn.Module):
         with torch.inference_mode():
             embeds = self.embed(batch)
             if decoding.guidance > 0:
-                middle = torch.from_numpy(self.fingerprint.mean).to(self.device).expand_as(batch.points_SE)
+                middle = torch.tensor(self.fingerprint.mean).to(self.device).expand_as(batch.points_SE)
                 unguided = self.embed(Batch(**{**vars(batch), "points_SE": middle}))
         seeds = [decoding.seed * 1009 + sample for _ in checked for sample in range(samples)]
         return decode(

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vecspeak.errors import TaskError
 from vecspeak.space import Space
-from vecspeak.tasks import Task, TaskSet
+from vecspeak.tasks import TaskSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +30,18 @@ def make_examples(
 
     A task whose text an entity lacks gives no example for it; callers compare the count. A pair is
     taken when both its entities are among `ids`, so that it never crosses a split.
+
+    Raises:
+        TaskError: a task of three or more slots.
     """
     rows = {id: space.row(id) for id in ids}
     vectors = {id: space[id].vector for id in ids}
     kept = [pair for pair in pairs if pair[0] in rows and pair[1] in rows]
     examples: list[Example] = []
     for task in tasks.values():
-        tuples = [(id,) for id in ids] if len(task.slots) == 1 else kept if len(task.slots) == 2 else []
+        if len(task.slots) > 2:
+            raise TaskError(f"Task {task.name!r} has {len(task.slots)} slots; training takes tasks of one or two.")
+        tuples = [(id,) for id in ids] if len(task.slots) == 1 else kept
         for number, entities in enumerate(tuples):
             target = task.target_text({slot: rows[id] for slot, id in zip(task.slots, entities, strict=True)})
             if target is not None:
@@ -50,9 +56,3 @@ def partner_pairs(space: Space, column: str = "partner") -> list[tuple[str, str]
     if column not in space.columns:
         return []
     return [(id, partner) for id, partner in zip(space.ids, space.column(column), strict=True) if partner is not None]
-
-
-def paraphrased(example: Example, task: Task, rng: np.random.Generator) -> Example:
-    """The same example under another paraphrase of its task."""
-    prompt = task.prompts[rng.integers(len(task.prompts))]
-    return Example(example.task, prompt, example.points, example.target, example.ids)

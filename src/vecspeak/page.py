@@ -174,7 +174,7 @@ def _card(card: Card) -> str:
     bar = round(100 * min(max(card.consistency, 0.0), 1.0))
     return f"""
 <article>
-<h3>{"".join(f'<span class="badge">{number}</span>' for number in card.marks)}{escape(card.title)}</h3>
+<h3>{"".join(f'<span class="badge">{number}</span>' for number in card.marks)}<span>{escape(card.title)}</span></h3>
 <p class="detail">{escape(card.detail)}</p>
 <p class="prompt">{escape(card.prompt)}</p>
 <p class="answer">{escape(card.answer)}</p>
@@ -255,8 +255,8 @@ def _training(training: Training) -> str:
     )
     return f"""<section>
 <h2>Trained while you watched</h2>
-<p class="note">A fresh model on the untuned base, {training.seconds:.0f} seconds, {training.examples:,} examples:
-first the adapter alone, then everything. {verdict}</p>
+<p class="note">A fresh model on the untuned base, {training.seconds:.0f} seconds, {training.examples:,} examples: the
+adapter, solved from the texts, is trained alone and then with everything else. {verdict}</p>
 <div class="training">
 {_chart(training.curves)}
 {_gates(training)}

@@ -36,7 +36,7 @@ def save_checkpoint(run: Path, *, stage: int, step: int, model: nn.Module, optim
     pointer = run / "latest.tmp"
     pointer.write_text(final.name, encoding="utf-8")
     pointer.rename(run / "latest")
-    for old in run.glob("checkpoint-*"):
+    for old in run.glob("checkpoint*"):  # those of killed processes, half written, too
         if old != final:
             shutil.rmtree(old)
 

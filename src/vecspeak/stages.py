@@ -113,7 +113,9 @@ def train_stage(
     Raises:
         ConfigError: the loss became NaN, or the checkpoint belongs to another config.
     """
+    run.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    torch.manual_seed(sampler.seed)  # LoRA's start, the same in a run resumed between two stages
     names = set_trainable(elm, stage)
     optimizer = _optimizer(elm, stage, names)
     first = 0
@@ -146,6 +148,7 @@ def train_stage(
             save_checkpoint(run, stage=number, step=step + 1, model=elm, optimizer=optimizer)
         on_step(progress)
     elm.eval()
+    elm.forget_words()
 
 
 def set_trainable(elm: Elm, stage: Stage) -> list[str]:
@@ -219,6 +222,8 @@ def shuffled(examples: Sequence[Example], *, seed: int) -> list[Example]:
 def start_adapter(elm: Elm, examples: Sequence[Example], *, start: Literal["texts", "random"], seed: int) -> float:
     """Initialise the adapter; from texts, by ridge regression from vectors to mean token embeddings.
 
+    Examples of two points say nothing about either alone: without any of one point the start is random.
+
     Returns:
         R2 of the ridge regression on held-out entities; NaN for a random start.
     """
@@ -227,10 +232,11 @@ def start_adapter(elm: Elm, examples: Sequence[Example], *, start: Literal["text
     device = elm.device
     elm.adapter.cpu()
     r2 = float("nan")
-    if start == "random":
+    single = [example for example in examples if len(example.points) == 1]
+    if start == "random" or not single:
         elm.adapter.start_random(rms=rms, seed=seed)
     else:
-        points_NE, texts = _texts_by_entity(elm, examples)
+        points_NE, texts = _texts_by_entity(elm, single)
         embeddings_ND = mean_embeddings(texts, inverse_frequency(texts, len(table_VD)), table_VD)
         r2 = elm.adapter.start_from_texts(points_NE, embeddings_ND, rms=rms, seed=seed)
     elm.adapter.to(device)
@@ -238,11 +244,10 @@ def start_adapter(elm: Elm, examples: Sequence[Example], *, start: Literal["text
 
 
 def _texts_by_entity(elm: Elm, examples: Sequence[Example]) -> tuple[Tensor, list[list[int]]]:
-    """Points (N, E) and token ids of the entities of one-slot examples, all texts of an entity together."""
+    """Points (N, E) and token ids of the entities of one-point examples, all texts of an entity together."""
     tokens: dict[tuple[str, ...], list[int]] = {}
     points: dict[tuple[str, ...], np.ndarray] = {}
-    single = [example for example in examples if len(example.points) == 1]
-    for example, ids in zip(single, _encoded(elm, single), strict=True):
+    for example, ids in zip(examples, _encoded(elm, examples), strict=True):
         points.setdefault(example.ids, next(iter(example.points.values())))
         tokens.setdefault(example.ids, []).extend(ids)
     return torch.from_numpy(np.stack(list(points.values()))), list(tokens.values())

@@ -7,6 +7,7 @@
 Never a copy of an unchanged base; only safetensors, nothing is unpickled.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -16,16 +17,18 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from vecspeak.adapter import Adapter
 from vecspeak.elm import Elm, Fingerprint
 from vecspeak.errors import ModelError
 from vecspeak.space import Space
+from vecspeak.spacefile import one_line
 
 FORMAT = 1
 POCKET = "pocket"
@@ -78,9 +81,11 @@ def load_base(name: str, *, revision: str | None = None) -> tuple[PreTrainedMode
     transformers_logging.disable_progress_bar()  # a bar for half a second, in the middle of an answer
     dtype = "auto" if torch.cuda.is_available() else torch.float32
     try:
-        base = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
+        base = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"Base {name!r} does not load: {str(error).splitlines()[0]} "
             "Give a causal model of the Hugging Face hub, a folder with config.json and *.safetensors, or 'pocket'."
@@ -106,9 +111,8 @@ def save(elm: Elm, folder: Path, *, manifest: Manifest, half: bool = False) -> N
     if manifest.change == "lora":
         elm.base.save_pretrained(temporary / "lora")
     elif manifest.change == "full":
-        kept = elm.base.dtype
-        elm.base.to(dtype).save_pretrained(temporary / "base")
-        elm.base.to(kept)
+        base = elm.base if elm.base.dtype == dtype else copy.deepcopy(elm.base).to(dtype)  # its own must not be rounded
+        base.save_pretrained(temporary / "base")
         elm.tokenizer.save_pretrained(temporary / "base")
     (temporary / "elm.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if folder.exists():
@@ -155,7 +159,7 @@ def load(path: str | Path, *, space: Space | None = None) -> Elm:
     else:
         base, tokenizer = load_base(manifest.base, revision=manifest.revision)
     if manifest.change == "lora":
-        base.load_adapter(str(folder / "lora"))
+        _load_lora(base, folder / "lora")
     width = base.get_input_embeddings().embedding_dim
     if width != manifest.width:
         raise ModelError(f"Base {manifest.base!r} has embeddings of width {width}, the adapter makes {manifest.width}.")
@@ -183,6 +187,15 @@ def check_space(fingerprint: Fingerprint, space: Space) -> None:
             raise ModelError(f"The model reads vectors of {what} {ours}, space {space.name!r} has {theirs}.")
 
 
+def _load_lora(base: PreTrainedModel, folder: Path) -> None:
+    if not (folder / "adapter_model.safetensors").is_file():  # PEFT would look for a pickle next
+        raise ModelError(f"{folder} holds no adapter_model.safetensors. Restore the folder or train it again.")
+    try:
+        base.load_adapter(str(folder))
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder} does not load as LoRA of this base: {one_line(error)}") from error
+
+
 def _load_adapter(path: Path, manifest: Manifest) -> Adapter:
     blank = torch.ones(manifest.dimension)
     adapter = Adapter(
@@ -191,8 +204,8 @@ def _load_adapter(path: Path, manifest: Manifest) -> Adapter:
     try:
         weights = {name: tensor.float() for name, tensor in load_file(path).items()}
         adapter.load_state_dict(weights)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{path} does not load as the adapter of elm.json: {str(error).splitlines()[0]}") from error
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{path} does not load as the adapter of elm.json: {one_line(error)}") from error
     if not all(np.isfinite(tensor.numpy()).all() for tensor in weights.values()):
         raise ModelError(f"{path} holds NaN or infinity. Train it again.")
     return adapter
@@ -200,4 +213,11 @@ def _load_adapter(path: Path, manifest: Manifest) -> Adapter:
 
 def add_lora(base: PreTrainedModel, *, rank: int) -> None:
     """LoRA on every linear layer but the output (PEFT), in place."""
-    base.add_adapter(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0))
+    from peft import LoraConfig  # a second to import, which asking should not wait for
+
+    transposed = any(isinstance(module, Conv1D) for module in base.modules())  # weights kept as (in, out)
+    base.add_adapter(
+        LoraConfig(
+            r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0, fan_in_fan_out=transposed
+        )
+    )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vecspeak.adapter import Adapter
 from vecspeak.elm import Elm, Fingerprint
@@ -30,12 +30,15 @@ from vecspeak.runs import Checkpoint
 from vecspeak.sampling import Sampler
 from vecspeak.space import Space
 from vecspeak.splits import split_entities
-from vecspeak.stages import Progress, Stage, gate, start_adapter, train_stage
-from vecspeak.store import Change, Manifest, load_base, save
+from vecspeak.stages import Progress, Stage, gate, set_trainable, start_adapter, train_stage
+from vecspeak.store import POCKET, Change, Manifest, load_base, save
 from vecspeak.tasks import TaskSet, load_tasks
 
 SPLIT_COLUMN = "split"
 """A column that says train, validation or test; without it a tenth each is held out."""
+
+CONFIG = "config.json"
+"""In the run folder: the config it was started with."""
 
 GATE_EXAMPLES = 200
 """Held-out examples the gate is measured on, at most."""
@@ -73,6 +76,12 @@ class TrainConfig(BaseModel):
         Stage(name="align", train="adapter", steps=500),
         Stage(name="tune", train="all", steps=2000, adapter_lr=2e-4),
     )
+
+    @model_validator(mode="after")
+    def _one_kind_of_change(self) -> "TrainConfig":
+        if {"all", "lora"} <= {stage.train for stage in self.stages}:
+            raise ValueError("some stages train `all` and others `lora`: a model keeps one kind of change, choose one")
+        return self
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -113,9 +122,11 @@ def train(
     run = Path(run)
     space, tasks = Space.open(config.space), load_tasks(config.tasks)
     training, held_out = split_examples(space, tasks, seed=config.seed)
-    claim_run(run, config, resume=resume)
+    check_run(run, config, resume=resume)
     on_event(f"{len(training)} training examples, {len(held_out)} held out for the gate")
     elm = new_elm(config, space)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if Checkpoint.latest(run) is None:
         r2 = start_adapter(elm, training, start=config.adapter.start, seed=config.seed)
         if config.adapter.start == "texts":
@@ -123,6 +134,7 @@ def train(
     for number, stage in enumerate(config.stages):
         checkpoint = Checkpoint.latest(run)
         if checkpoint is not None and checkpoint.stage > number:
+            set_trainable(elm, stage)  # what a finished stage added must be there to be loaded
             continue
         sampler = Sampler(
             [training], [1.0], stage.batch_size, config.seed + number, config.vector_dropout, space.mean_vector
@@ -175,27 +187,25 @@ def split_examples(space: Space, tasks: TaskSet, *, seed: int) -> tuple[list[Exa
     return training, held_out[:: max(1, -(-len(held_out) // GATE_EXAMPLES))]
 
 
-def claim_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
-    """Write config.json into a fresh run folder, or check that the one to resume is of this config."""
-    path = run / "config.json"
-    wanted = config.model_dump_json(indent=2) + "\n"
-    if resume:
-        if not path.is_file():
-            raise ConfigError(f"{run} holds no run to resume. Leave out --resume to start one.")
-        if path.read_text("utf-8") != wanted:
-            raise ConfigError(f"{run} was started with another config (see {path}). Use that one, or another folder.")
-    elif path.exists():
+def check_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Raise ConfigError unless the folder is free or, with resume, holds a run of this config."""
+    path = run / CONFIG
+    if resume and not path.is_file():
+        raise ConfigError(f"{run} holds no run to resume. Leave out --resume to start one.")
+    if resume and json.loads(path.read_text("utf-8")) != json.loads(config.model_dump_json()):
+        raise ConfigError(f"{run} was started with another config (see {path}). Use that one, or another folder.")
+    if not resume and path.exists():
         raise ConfigError(f"{run} holds a run already. Add --resume to go on with it, or choose another folder.")
-    run.mkdir(parents=True, exist_ok=True)
-    path.write_text(wanted, encoding="utf-8")
 
 
 def manifest(elm: Elm, config: TrainConfig) -> Manifest:
     """elm.json for a model trained with this config."""
     trained = {stage.train for stage in config.stages}
+    local = config.base != POCKET and Path(config.base).is_dir()
+    base = str(Path(config.base).resolve()) if local else config.base
     change: Change = "full" if "all" in trained else "lora" if "lora" in trained else "none"
     return Manifest(
-        base=config.base,
+        base=base,
         revision=getattr(elm.base.config, "_commit_hash", None),
         change=change,
         dimension=elm.fingerprint.dimension,
