@@ -31,12 +31,15 @@ class WholeWords:
 
 
 def whole_words(tokenizer: PreTrainedTokenizerBase, table_VD: Tensor) -> WholeWords:
-    """Tokens that are a word by themselves: they begin one, are letters only, and have at least three."""
+    """Tokens that are a word by themselves and say something: they begin one, are letters only, at least three,
+    and no stop word of English, since "the" is near to every vector and tells of none."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # slow to import, and not every answer needs it
+
     pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     marked = any(piece.startswith(_WORD_BEGINS) for piece in pieces)
     begins = [piece.startswith(_WORD_BEGINS) if marked else not piece.startswith("##") for piece in pieces]
     names = [piece.lstrip("".join(_WORD_BEGINS)) for piece in pieces]
-    ids = [i for i, name in enumerate(names) if begins[i] and len(name) > 2 and name.isalpha()]
+    ids = [i for i, name in enumerate(names) if begins[i] and _tells(name, ENGLISH_STOP_WORDS)]
     centre_D = table_VD.mean(0)
     return WholeWords([names[i] for i in ids], nn.functional.normalize(table_VD[ids] - centre_D, dim=-1), centre_D)
 
@@ -58,3 +61,7 @@ def mean_embeddings(texts: Sequence[Sequence[int]], idf_V: Tensor, table_VD: Ten
     owner = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor([len(ids) for ids in texts]))
     totals_N = torch.zeros(len(texts)).index_add_(0, owner, weights)
     return sums_ND / totals_N[:, None].clamp(min=1e-6)
+
+
+def _tells(name: str, stop_words: frozenset[str]) -> bool:
+    return len(name) > 2 and name.isalpha() and name.casefold() not in stop_words
