@@ -8,10 +8,7 @@ import pytest
 from rich.console import Console
 
 from vecspeak import demo
-from vecspeak.bundled import bundled_model_path
 from vecspeak.errors import ConfigError
-
-needs_model = pytest.mark.skipif(not bundled_model_path().is_dir(), reason="the bundled model is not built yet")
 
 
 def first_two(vectors_NE: np.ndarray) -> np.ndarray:
@@ -20,7 +17,6 @@ def first_two(vectors_NE: np.ndarray) -> np.ndarray:
     return centred_NE @ np.linalg.svd(centred_NE, full_matrices=False)[2][:2].T
 
 
-@needs_model
 def test_quick_demo_from_start_to_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

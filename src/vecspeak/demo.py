@@ -243,7 +243,7 @@ def _title(space: Space, id: str) -> str:
 def _train(console: Console, space: Space, *, quick: bool) -> Training:
     """Train a fresh Elm in two stages for about TRAINING_SECONDS, and show what it learnt."""
     minutes = "a few steps" if quick else f"about {TRAINING_SECONDS // 60} minutes"
-    _headline(console, "A fresh model, trained now", f"The untuned base and a new adapter: {minutes} of training.")
+    _headline(console, "A fresh model, trained now", f"The bundled base and a new adapter: {minutes} of training.")
     known = load_tasks("films")
     tasks = {name: known[name] for name in TRAINING_TASKS}
     with console.status("Preparing the texts"):

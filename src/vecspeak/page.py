@@ -255,7 +255,7 @@ def _training(training: Training) -> str:
     )
     return f"""<section>
 <h2>Trained while you watched</h2>
-<p class="note">A fresh model on the untuned base, {training.seconds:.0f} seconds, {training.examples:,} examples: the
+<p class="note">A fresh adapter on the bundled base, {training.seconds:.0f} seconds, {training.examples:,} examples: the
 adapter, solved from the texts, is trained alone and then with everything else. {verdict}</p>
 <div class="training">
 {_chart(training.curves)}
