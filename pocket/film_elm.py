@@ -1,6 +1,7 @@
 """Train the bundled film model: what the pocket base learns to read film vectors from.
 
-    python pocket/film_elm.py ../shared/data runs/pocket/pocket runs/films --steps 1300   (goes on where it was)
+    python pocket/film_elm.py ../shared/data runs/pocket/pocket runs/films   (goes on where it was)
+    python pocket/film_elm.py ../shared/data src/vecspeak/data/films-elm runs/more   (trains the shipped model on)
 
 900 films are too few to learn the mapping from a vector to words. So the film tasks are mixed with
 tens of thousands of other films: one-liners and encyclopaedia extracts, each with the vector of its
@@ -24,14 +25,14 @@ from vecspeak.examples import make_examples, partner_pairs
 from vecspeak.runs import Checkpoint
 from vecspeak.sampling import Sampler
 from vecspeak.stages import Progress, Stage, gate, start_adapter, train_stage
-from vecspeak.store import POCKET, pocket_folder, save
+from vecspeak.store import POCKET, load, pocket_folder, save
 from vecspeak.training import TrainConfig, manifest, new_elm
 
-SHARES = {"film tasks": 0.28, "film neighbourhoods": 0.27, "oneliners": 0.30, "extracts": 0.07, "reviews": 0.04,
+SHARES = {"film tasks": 0.30, "film neighbourhoods": 0.30, "oneliners": 0.26, "extracts": 0.06, "reviews": 0.04,
           "glosses": 0.04}  # fmt: skip
 """How often each group is drawn; reviews and glosses come without vectors, so that plain English stays."""
 ALIGN_STEPS = 60
-BATCH = 32
+BATCH = 64
 
 
 def text_vectors(data: Path, source: str, cache: Path) -> np.ndarray:
@@ -95,11 +96,12 @@ def neighbourhoods(space: Space, films: Sequence[dict], vectors_NKE: np.ndarray,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("base", type=Path)
+    parser.add_argument("start", type=Path, help="a base, or a film model to train on")
     parser.add_argument("run", type=Path)
     parser.add_argument("--vectors", type=Path, default=Path("runs/vectors"))
-    parser.add_argument("--steps", type=int, default=1300)
-    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--lr", type=float, default=8e-4)
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
 
@@ -119,15 +121,19 @@ def main() -> None:
     ]
     for name, group in zip(SHARES, groups, strict=True):
         print(f"{name}: {len(group)} examples", flush=True)
-    sampler = Sampler(groups, list(SHARES.values()), BATCH, seed=5, vector_dropout=0.1, mean_E=space.mean_vector)
+    shares = list(SHARES.values())
+    sampler = Sampler(groups, shares, BATCH, seed=args.seed, vector_dropout=0.1, mean_E=space.mean_vector)
 
     align = Stage(name="align", train="adapter", steps=ALIGN_STEPS, batch_size=BATCH, adapter_lr=1e-3)
-    tune = Stage(name="tune", train="all", steps=args.steps, batch_size=BATCH, lr=args.lr, adapter_lr=1.5e-3,
-                 bag_loss=0.05, decay=0.7, checkpoint_every=100)  # fmt: skip
-    config = TrainConfig(space=bundled_space_path(), base=str(args.base), tasks="films", seed=5, stages=(align, tune))
-    elm = new_elm(config, space)
+    tune = Stage(name="tune", train="all", steps=args.steps, batch_size=BATCH, lr=args.lr, adapter_lr=1.2e-3,
+                 optimizer="muon", bag_loss=0.05, decay=0.9, checkpoint_every=50)  # fmt: skip
+    going_on = (args.start / "elm.json").is_file()
+    base = POCKET if going_on else str(args.start)
+    stages = (tune,) if going_on else (align, tune)
+    config = TrainConfig(space=bundled_space_path(), base=base, tasks="films", seed=args.seed, stages=stages)
+    elm = load(args.start) if going_on else new_elm(config, space)
     validation = make_examples(space, tasks, ids=ids["validation"], pairs=pairs)[::8]
-    if Checkpoint.latest(args.run) is None:
+    if not going_on and Checkpoint.latest(args.run) is None:
         r2 = start_adapter(elm, [example for group in groups for example in group], start="texts", seed=0)
         print(f"warm start: R2 {r2:.3f}")
         for id in ids["validation"][:5]:
@@ -138,7 +144,7 @@ def main() -> None:
             minutes = progress.seconds_left / 60
             print(f"{progress.stage} {progress.step} loss {progress.loss:.3f}, {minutes:.0f} min left", flush=True)
 
-    for number, stage in enumerate((align, tune)):
+    for number, stage in enumerate(stages):
         latest = Checkpoint.latest(args.run)
         if latest is None or latest.stage <= number:
             train_stage(elm, stage, sampler, number=number, run=args.run, on_step=show)

@@ -125,6 +125,8 @@ OPTIONS = {
     "nucleus": {"temperature": 1.5, "top_p": 0.7},
     "guided": {"guidance": 1.5},
     "guided and sampled": {"temperature": 1.0, "guidance": 1.5},
+    "without repeats": {"no_repeat": 1},
+    "guided without repeats": {"no_repeat": 2, "guidance": 1.5},
 }
 
 
@@ -151,6 +153,30 @@ def test_a_guidance_of_zero_is_off():
 def test_guidance_by_the_same_prompt_changes_nothing():
     model, prompt = base_of("llama"), prompt_ids(8)
     assert answers(model, [prompt], guidance=5.0, unguided=[prompt]) == answers(model, [prompt])
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_no_run_of_n_tokens_comes_twice_and_the_rest_is_greedy(n):
+    """Against every token tried in order of its logit."""
+    model = base_of("gpt2")
+    repeated = 0
+    for seed in range(4):
+        prompt, expected = prompt_ids(6, seed=seed), []
+        while len(expected) < 40:
+            for token in next_logits(model, [*prompt.tolist(), *expected]).argsort(descending=True).tolist():
+                runs = [tuple([*expected, token][i : i + n]) for i in range(len(expected) + 2 - n)]
+                if len(runs) == len(set(runs)):
+                    break
+            expected.append(token)
+        assert answers(model, [prompt], max_tokens=40, no_repeat=n) == [expected]
+        repeated += expected != answers(model, [prompt], max_tokens=40)[0]
+    assert repeated, "a random base repeats itself in some case"
+
+
+def test_where_a_repeat_is_ruled_out_guidance_still_chooses_a_plausible_token():
+    model, prompt = base_of("llama"), prompt_ids(8)
+    (ids,) = answers(model, [prompt], unguided=[prompt_ids(8, seed=1)], guidance=20.0, no_repeat=1, max_tokens=60)
+    assert len(ids) == len(set(ids)) == 60
 
 
 def test_equal_seeds_draw_equal_answers():
@@ -201,6 +227,8 @@ def test_an_answer_ends_with_the_tokenizers_end_token_or_the_bases(monkeypatch):
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.1}, "top_p is 1.1"),
         ({"guidance": -1.0}, "guidance is -1.0"),
+        ({"no_repeat": -1}, "no_repeat is -1"),
+        ({"no_repeat": 17}, "no_repeat is 17; expected 0 to 16"),
         ({"best_of": 0}, "best_of is 0"),
         ({"best_of": 65}, "best_of is 65"),
     ],

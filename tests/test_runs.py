@@ -30,6 +30,7 @@ STAGES = {
         Stage(name="align", train="adapter", steps=6, batch_size=4, checkpoint_every=4),
         Stage(name="tune", train="all", steps=10, batch_size=4, lr=1e-3, bag_loss=0.1, checkpoint_every=4),
     ),
+    "muon": (Stage(name="tune", train="all", steps=8, batch_size=4, lr=1e-3, optimizer="muon", checkpoint_every=3),),
     "lora": (
         Stage(name="align", train="adapter", steps=4, batch_size=4, checkpoint_every=4),
         Stage(name="tune", train="lora", steps=6, batch_size=4, lr=1e-2, lora_rank=2, checkpoint_every=3),
@@ -98,6 +99,7 @@ def assert_same(elm, expected: dict[str, torch.Tensor]) -> None:
         ("full", [("align", 2)]),  # before any checkpoint
         ("full", [("align", 5), ("tune", 9)]),
         ("full", [("align", 6)]),  # between two stages
+        ("muon", [("tune", 5)]),
         ("lora", [("align", 4), ("tune", 5), ("tune", 6), ("polish", 3)]),
     ],
 )

@@ -9,7 +9,7 @@ import tiny
 import torch
 from tiny import D, E, V, tokenizer, vectors
 
-from vecspeak import store
+from vecspeak import muon, store
 from vecspeak.adapter import Adapter
 from vecspeak.elm import Elm, Fingerprint
 from vecspeak.errors import ConfigError
@@ -217,6 +217,24 @@ def test_without_texts_of_single_entities_the_start_is_random():
     assert np.isnan(start_adapter(elm, pairs, start="texts", seed=3))
     start_adapter(random, pairs, start="random", seed=3)
     assert torch.equal(elm.adapter.fall.weight, random.adapter.fall.weight)
+
+
+def test_muon_takes_the_hidden_matrices_and_leaves_the_tables(monkeypatch, tmp_path):
+    """Of a base with an output layer of its own, and of one whose weights lie the other way round."""
+    for kind, matrices in (("gemma3", 2 * 7), ("gpt2", 2 * 4)):
+        elm = topic_elm(kind)
+        taken: list[torch.Size] = []
+        monkeypatch.setattr(muon.Muon, "_step_matrices", lambda self, group: taken.extend(group["params"]))
+        stage = Stage(name="tune", train="all", steps=1, batch_size=4, optimizer="muon")
+        train_stage(elm, stage, sampler_of(topics(8), batch_size=4), number=0, run=tmp_path / kind)
+        assert len(taken) == matrices
+        assert all(p.ndim == 2 and V not in p.shape for p in taken)
+        assert not {id(p) for p in taken} & {id(p) for p in elm.adapter.parameters()}
+
+
+def test_muon_is_for_all_weights_alone():
+    with pytest.raises(ValueError, match="optimizer `muon` is for train `all`, not `lora`"):
+        Stage(name="tune", train="lora", steps=1, optimizer="muon")
 
 
 # ---- the gate

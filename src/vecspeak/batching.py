@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from vecspeak.examples import Example
-from vecspeak.prompts import Prompt, render
+from vecspeak.prompts import Prompt, end_token, render, token_ids
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class Batch:
 
 def target_ids(tokenizer: PreTrainedTokenizerBase, target: str, *, max_tokens: int) -> list[int]:
     """Token ids of a target, cut at `max_tokens`; ends with the end token unless it was cut."""
-    ids = list(tokenizer(target, add_special_tokens=False)["input_ids"])
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return ids[:max_tokens] if len(ids) > max_tokens else ids + end
+    ids, end = token_ids(tokenizer, target), end_token(tokenizer)
+    if len(ids) > max_tokens:
+        return ids[:max_tokens]
+    return ids if end is None else [*ids, end]
 
 
 def training_batch(

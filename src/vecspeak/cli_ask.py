@@ -27,6 +27,7 @@ def ask(
     top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Equal seeds, equal answers.")] = 0,
     guidance: Annotated[float, typer.Option(help="Push away from what the mean vector says; 0 is off.")] = 0.0,
+    no_repeat: Annotated[int, typer.Option(help="n: no n tokens in a row twice, which stops loops; 0 is off.")] = 0,
     best_of: Annotated[int, typer.Option(help="Sample so many, give the most consistent.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -41,25 +42,26 @@ def ask(
 
     elm = open_model(model, space)
     assert elm.space is not None
-    points = {slot: parse_point(elm.space, text) for slot, text in slots.items()}
+    points: dict[str, Any] = {slot: parse_point(elm.space, text) for slot, text in slots.items()}
     options: dict[str, Any] = {
         "max_tokens": max_tokens,
         "temperature": temperature,
         "top_p": top_p,
         "seed": seed,
         "guidance": guidance,
+        "no_repeat": no_repeat,
     }
-    if not as_json and best_of == 1:
-        for piece in elm.stream(prompt, **options, **points):
+    if best_of == 1 and not as_json:
+        stream = elm.stream(prompt, **options, **points)
+        for piece in stream:
             typer.echo(piece, nl=False)
         typer.echo()
-    answer = elm.ask(prompt, best_of=best_of, **options, **points)
-    if as_json:
-        typer.echo(json.dumps(as_dict(answer, elm), indent=2, ensure_ascii=False))
-        return
-    if best_of > 1:
-        typer.echo(answer.text)
-    typer.echo(trust_line(answer), err=True)
+        answer = stream.answer
+    else:
+        answer = elm.ask(prompt, best_of=best_of, **options, **points)
+        typer.echo(json.dumps(as_dict(answer, elm), indent=2, ensure_ascii=False) if as_json else answer.text)
+    if not as_json:
+        typer.echo(trust_line(answer), err=True)
 
 
 def as_dict(answer: "Answer", elm: "Elm") -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Decoding:
     seed: int = 0
     guidance: float = 0.0
     """g: logits c + g (c - u), c with the point and u with the mean vector in its place; 0 is off."""
+    no_repeat: int = 0
+    """n: no n tokens in a row come twice in an answer, which stops loops; 0 allows them."""
     best_of: int = 1
     """Sample so many answers (at temperature 0.7 if it is 0) and return the most consistent."""
 
@@ -41,6 +43,7 @@ class Decoding:
             ("max_tokens", 1, 4096),
             ("temperature", 0, 10),
             ("guidance", 0, 20),
+            ("no_repeat", 0, 16),
             ("best_of", 1, 64),
         ):
             if not low <= getattr(self, name) <= high:
@@ -77,12 +80,13 @@ def decode(
         unguided_BTD: the same prompts with the mean vector in every slot; needed when guidance > 0.
     """
     rows = len(embeds_BTD)
-    ends = _end_tokens(base) | ({end_token} - {None})
+    ends = _end_tokens(base) | (set() if end_token is None else {end_token})
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     if decoding.guidance > 0:
         assert unguided_BTD is not None
         embeds_BTD, mask_BT = torch.cat([embeds_BTD, unguided_BTD]), mask_BT.repeat(2, 1)
     alive = list(range(rows))
+    written: list[list[int]] = [[] for _ in range(rows)]
     cache: Any = None
     step_input: dict[str, Tensor] = {"inputs_embeds": embeds_BTD}
     for _ in range(decoding.max_tokens):
@@ -96,14 +100,18 @@ def decode(
         )
         cache = output.past_key_values
         logits_BV = output.logits[:, -1].float()
+        if decoding.no_repeat:  # before guidance, which must have plausible tokens left to choose among
+            _forbid_repeats(logits_BV[: len(alive)], [written[row] for row in alive], decoding.no_repeat)
         if decoding.guidance > 0:
             logits_BV = _guide(*logits_BV.chunk(2), strength=decoding.guidance)
         chosen = _choose(logits_BV, decoding, [generators[row] for row in alive])
         tokens: list[int | None] = [None] * rows
-        for row, token in zip(alive, chosen.tolist(), strict=True):
+        picked: list[int] = chosen.tolist()
+        for row, token in zip(alive, picked, strict=True):
             tokens[row] = token if token not in ends else None
+            written[row].append(token)
         yield tokens
-        going = [i for i, token in enumerate(chosen.tolist()) if token not in ends]
+        going = [i for i, token in enumerate(picked) if token not in ends]
         if not going:
             return
         if len(going) < len(alive):
@@ -121,6 +129,14 @@ def _guide(right_BV: Tensor, mean_BV: Tensor, *, strength: float) -> Tensor:
     guided = right_BV + strength * (right_BV - mean_BV)
     floor = right_BV.amax(-1, keepdim=True) + torch.log(torch.tensor(PLAUSIBLE))
     return guided.masked_fill(right_BV < floor, float("-inf"))
+
+
+def _forbid_repeats(logits_BV: Tensor, written: Sequence[Sequence[int]], n: int) -> None:
+    """Rule out, in place, every token that would end a run of n tokens for the second time in its row."""
+    for logits_V, ids in zip(logits_BV, written, strict=True):
+        tail = ids[len(ids) - n + 1 :]
+        ends = [ids[i + n - 1] for i in range(len(ids) - n + 1) if ids[i : i + n - 1] == tail]
+        logits_V[ends] = float("-inf")
 
 
 def _choose(logits_BV: Tensor, decoding: Decoding, generators: list[torch.Generator]) -> Tensor:

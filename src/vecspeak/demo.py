@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -49,7 +49,7 @@ PACE_STEPS = 6
 ALIGN_SHARE = 0.2
 """Of the time; the warm start has done most of this stage's work."""
 
-RATES = MappingProxyType({"lr": 5e-4, "adapter_lr": 1.5e-3, "bag_loss": 0.05})
+LR, ADAPTER_LR, BAG_LOSS = 5e-4, 1.5e-3, 0.05
 
 TUNE_COST = 1.5
 """A step of "tune" against one of "align", whose backward pass leaves out the base's weights."""
@@ -163,7 +163,7 @@ def _ask(
     console: Console,
     elm: Elm,
     prompt: str,
-    points: Mapping[str, Point],
+    points: Mapping[str, Any],
     *,
     title: str,
     detail: str,
@@ -291,7 +291,8 @@ def _train_stages(
 
         def train_one(name: str, trained: Trainable, steps: int, *, number: int) -> _Recorder:
             steps = QUICK_STEPS if quick else max(QUICK_STEPS, min(steps, most))
-            stage = Stage(name=name, train=trained, steps=steps, batch_size=BATCH, checkpoint_every=steps, **RATES)
+            stage = Stage(name=name, train=trained, steps=steps, batch_size=BATCH, lr=LR, adapter_lr=ADAPTER_LR,
+                          bag_loss=BAG_LOSS, checkpoint_every=steps)  # fmt: skip
             sampler = Sampler([examples], [1.0], BATCH, number, vector_dropout=0.1, mean_E=elm.fingerprint.mean)
             recorder = _Recorder(show)
             train_stage(elm, stage, sampler, number=number, run=Path(run), on_step=recorder.on_step)
@@ -347,11 +348,12 @@ def _places(space: Space, points: Sequence[Point]) -> tuple[tuple[Entity, ...], 
     layout = map_layout(np.stack([*space.vectors, *(point.vector for point in made)])).tolist()
     titles = [f"{title} ({year})" for title, year in zip(space.column("title"), space.column("year"), strict=True)]
     groups = [genres[0] if genres else "no genre" for genres in space.column("genres")]
-    entities = tuple(Entity(x, y, title, group) for (x, y), title, group in zip(layout, titles, groups, strict=False))
+    known = zip(layout[: len(space)], titles, groups, strict=True)
+    entities = tuple(Entity(x, y, title, group) for (x, y), title, group in known)
     spot = dict(zip([*space.ids, *(point.label for point in made)], layout, strict=True))
     marks = tuple(
-        Place(*spot[point.label], _title(space, point.id) if point.id else "halfway between 1 and 2")
-        for point in points
+        Place(x, y, _title(space, point.id) if point.id else "halfway between 1 and 2")
+        for point, (x, y) in ((point, spot[point.label]) for point in points)
     )
     return entities, marks
 

@@ -5,7 +5,7 @@ D base width, K tokens per vector, V vocabulary.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,9 +20,9 @@ from vecspeak.decoding import Decoding, decode
 from vecspeak.encode import Encoder, load_encoder
 from vecspeak.errors import ConfigError, EncoderError, PointError, PromptError
 from vecspeak.examples import Example
-from vecspeak.prompts import Prompt, render, slot_names
+from vecspeak.prompts import Prompt, end_token, render, slot_names
 from vecspeak.space import Neighbour, Point, Space
-from vecspeak.wordspace import WholeWords, whole_words
+from vecspeak.wordspace import WholeWords, embedding_of, whole_words
 
 MAX_TARGET_TOKENS = 256
 """Longer targets are cut there in training and scoring."""
@@ -68,6 +68,29 @@ class Answer:
     """All samples of best-of, most consistent first; empty otherwise."""
 
 
+class Stream(Iterator[str]):
+    """The pieces of an answer while it is generated, then the answer: `for piece in stream: ...; stream.answer`."""
+
+    def __init__(self, pieces: Generator[str, None, Answer]):
+        self._pieces = pieces
+        self._answer: Answer | None = None
+
+    def __next__(self) -> str:
+        try:
+            return next(self._pieces)
+        except StopIteration as end:
+            self._answer = self._answer or end.value
+            raise StopIteration from None
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer and how far to trust it; generates what has not been asked for yet."""
+        for _ in self:
+            pass
+        assert self._answer is not None
+        return self._answer
+
+
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
     """What a model remembers of its space, to refuse vectors of another one."""
@@ -108,7 +131,7 @@ class Elm(nn.Module):
 
     def embed(self, batch: Batch) -> Tensor:
         """Token embeddings (B, T, D) of a batch, with soft tokens in the slots."""
-        embeds_BTD = self.base.get_input_embeddings()(batch.ids_BT)
+        embeds_BTD = embedding_of(self.base)(batch.ids_BT)
         if not len(batch.rows_S):
             return embeds_BTD
         soft_SKD = self.adapter(batch.points_SE).to(embeds_BTD.dtype)
@@ -148,7 +171,7 @@ class Elm(nn.Module):
 
     def word_table(self) -> Tensor:
         """(V, D) embeddings of all tokens as the base's first layer gets them: some bases scale their weights."""
-        embedding = self.base.get_input_embeddings()
+        embedding = embedding_of(self.base)
         return embedding(torch.arange(embedding.num_embeddings, device=self.device))
 
     # ---- asking
@@ -162,6 +185,7 @@ class Elm(nn.Module):
         top_p: float = 1.0,
         seed: int = 0,
         guidance: float = 0.0,
+        no_repeat: int = 0,
         best_of: int = 1,
         **points: Point | np.ndarray,
     ) -> Answer:
@@ -169,7 +193,7 @@ class Elm(nn.Module):
 
         Args:
             prompt: any sentence with slots in braces.
-            max_tokens, temperature, top_p, seed, guidance, best_of: see `Decoding`.
+            max_tokens, temperature, top_p, seed, guidance, no_repeat, best_of: see `Decoding`.
             points: one Point, or vector (E,), for each slot.
 
         Raises:
@@ -178,7 +202,7 @@ class Elm(nn.Module):
             ConfigError: a decoding value out of range, or more tokens than the base has positions.
             EncoderError: best_of above 1 in a space without an encoder, or one that is not installed.
         """
-        decoding = Decoding(max_tokens, temperature, top_p, seed, guidance, best_of)
+        decoding = Decoding(max_tokens, temperature, top_p, seed, guidance, no_repeat, best_of)
         return self.ask_many([Question(prompt, points)], decoding=decoding)[0]
 
     def ask_many(self, questions: Sequence[Question], *, decoding: Decoding, batch_size: int = 16) -> list[Answer]:
@@ -211,24 +235,13 @@ class Elm(nn.Module):
         top_p: float = 1.0,
         seed: int = 0,
         guidance: float = 0.0,
+        no_repeat: int = 0,
         **points: Point | np.ndarray,
-    ) -> Iterator[str]:
-        """Yield the answer's text piece by piece, as `ask` gives it with the same arguments."""
-        decoding = Decoding(max_tokens, temperature, top_p, seed, guidance)
+    ) -> "Stream":
+        """The answer's text piece by piece, as `ask` gives it with the same arguments; raises as `ask`."""
+        decoding = Decoding(max_tokens, temperature, top_p, seed, guidance, no_repeat)
         rendered, checked = self._checked(Question(prompt, points), decoding)
-        ids: list[int] = []
-        text = shown = ""
-        for tokens in self._decode([(rendered, checked)], decoding, samples=1):
-            if tokens[0] is None:
-                break
-            ids.append(tokens[0])
-            text = self._text(ids)
-            settled = _UNSETTLED.sub("", text)
-            if len(settled) > len(shown):
-                yield settled[len(shown) :]
-                shown = settled
-        if len(text) > len(shown):
-            yield text[len(shown) :]
+        return Stream(self._pieces(prompt, rendered, checked, decoding))
 
     def words(self, point: Point | np.ndarray, k: int = 10) -> list[str]:
         """The k whole words of the base nearest to the adapter's output: an instant reading, no generation."""
@@ -251,12 +264,30 @@ class Elm(nn.Module):
 
     # ---- inside
 
+    def _pieces(
+        self, prompt: str, rendered: Prompt, points: dict[str, Point], decoding: Decoding
+    ) -> Generator[str, None, Answer]:
+        ids: list[int] = []
+        text = shown = ""
+        for tokens in self._decode([(rendered, points)], decoding, samples=1):
+            if tokens[0] is None:
+                break
+            ids.append(tokens[0])
+            text = self._text(ids)
+            settled = _UNSETTLED.sub("", text)
+            if len(settled) > len(shown):
+                yield settled[len(shown) :]
+                shown = settled
+        if len(text) > len(shown):
+            yield text[len(shown) :]
+        return self._answer(prompt, points, [ids], [text], self._consistencies([[text]], [points])[0])
+
     @cached_property
     def _words(self) -> WholeWords:
         return whole_words(self.tokenizer, self.word_table())
 
     def _text(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _vector(self, point: Point | np.ndarray, *, slot: str) -> np.ndarray:
         if isinstance(point, str):
@@ -323,7 +354,7 @@ class Elm(nn.Module):
             batch.mask_BT,
             decoding=decoding,
             seeds=seeds,
-            end_token=self.tokenizer.eos_token_id,
+            end_token=end_token(self.tokenizer),
             unguided_BTD=unguided,
         )
 
@@ -344,15 +375,15 @@ class Elm(nn.Module):
     ) -> Answer:
         ranked = sorted(range(len(texts)), key=lambda i: -scores[i]) if scores else list(range(len(texts)))
         best = ranked[0]
-        located = [p for p in points.values() if p.space is not None]
+        located = [(p, p.space) for p in points.values() if p.space is not None]
         return Answer(
             prompt=prompt,
             text=texts[best],
             points=points,
             tokens=len(ids[best]),
             consistency=scores[best] if scores else None,
-            distance=max(p.distance for p in located) if located else None,
-            neighbours=tuple(located[0].space.neighbours(located[0], 3)) if located else (),
+            distance=max(p.distance for p, _ in located) if located else None,
+            neighbours=tuple(located[0][1].neighbours(located[0][0], 3)) if located else (),
             candidates=tuple(Candidate(texts[i], scores[i]) for i in ranked) if len(texts) > 1 and scores else (),
         )
 

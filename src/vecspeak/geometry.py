@@ -42,7 +42,7 @@ def mean(points: Sequence[Point]) -> Point:
     spaces = [point.space for point in points]
     if not points or spaces[0] is None or any(space is not spaces[0] for space in spaces):
         raise PointError("A mean needs points of one space, at least one.")
-    vector_E = np.mean([point.vector for point in points], axis=0, dtype=np.float64)
+    vector_E = np.stack([point.vector for point in points]).astype(np.float64).mean(0)
     if spaces[0].metric == "cosine":
         length = float(np.linalg.norm(vector_E))
         if length < 1e-6:

@@ -6,6 +6,7 @@ Training and asking both come through here, so they cannot differ.
 from dataclasses import dataclass
 from functools import lru_cache
 from string import Formatter
+from typing import cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -37,6 +38,16 @@ def slot_names(text: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
+def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text, without the tokens a tokenizer would put around it."""
+    return cast(list[int], tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def end_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The token that ends an answer, where the tokenizer has one."""
+    return cast("int | None", tokenizer.eos_token_id)
+
+
 def render(tokenizer: PreTrainedTokenizerBase, text: str, tokens_per_vector: int) -> Prompt:
     """The prompt through the tokenizer's chat template where it has one, else a line of its own.
 
@@ -54,13 +65,13 @@ def render(tokenizer: PreTrainedTokenizerBase, text: str, tokens_per_vector: int
         ids: list[int] = []
     else:
         whole = f"{marked}\n"
-        ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        ids = [] if tokenizer.bos_token_id is None else [cast(int, tokenizer.bos_token_id)]
     stretches = whole.split(f"{_OPEN}{_CLOSE}")
     if len(stretches) != len(names) + 1:
         raise PromptError(f"The chat template shows {len(stretches) - 1} slots where the prompt has {len(names)}.")
     starts: list[int] = []
     for number, stretch in enumerate(stretches):
-        ids += tokenizer(stretch, add_special_tokens=False)["input_ids"] if stretch else []
+        ids += token_ids(tokenizer, stretch) if stretch else []
         if number < len(names):
             starts.append(len(ids))
             ids += [0] * tokens_per_vector

@@ -20,6 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
@@ -29,6 +30,7 @@ from vecspeak.elm import Elm, Fingerprint
 from vecspeak.errors import ModelError
 from vecspeak.space import Space
 from vecspeak.spacefile import one_line
+from vecspeak.wordspace import embedding_of
 
 FORMAT = 1
 POCKET = "pocket"
@@ -90,7 +92,7 @@ def load_base(name: str, *, revision: str | None = None) -> tuple[PreTrainedMode
             f"Base {name!r} does not load: {str(error).splitlines()[0]} "
             "Give a causal model of the Hugging Face hub, a folder with config.json and *.safetensors, or 'pocket'."
         ) from error
-    base.to("cuda" if torch.cuda.is_available() else "cpu")
+    nn.Module.to(base, "cuda" if torch.cuda.is_available() else "cpu")
     return base, tokenizer
 
 
@@ -111,7 +113,10 @@ def save(elm: Elm, folder: Path, *, manifest: Manifest, half: bool = False) -> N
     if manifest.change == "lora":
         elm.base.save_pretrained(temporary / "lora")
     elif manifest.change == "full":
-        base = elm.base if elm.base.dtype == dtype else copy.deepcopy(elm.base).to(dtype)  # its own must not be rounded
+        base = elm.base
+        if base.dtype != dtype:
+            base = copy.deepcopy(elm.base)  # its own must not be rounded
+            nn.Module.to(base, dtype)
         base.save_pretrained(temporary / "base")
         elm.tokenizer.save_pretrained(temporary / "base")
     (temporary / "elm.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -160,7 +165,7 @@ def load(path: str | Path, *, space: Space | None = None) -> Elm:
         base, tokenizer = load_base(manifest.base, revision=manifest.revision)
     if manifest.change == "lora":
         _load_lora(base, folder / "lora")
-    width = base.get_input_embeddings().embedding_dim
+    width = embedding_of(base).embedding_dim
     if width != manifest.width:
         raise ModelError(f"Base {manifest.base!r} has embeddings of width {width}, the adapter makes {manifest.width}.")
     adapter = _load_adapter(folder / "adapter.safetensors", manifest).to(base.device)

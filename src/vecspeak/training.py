@@ -33,6 +33,7 @@ from vecspeak.splits import split_entities
 from vecspeak.stages import Progress, Stage, gate, set_trainable, start_adapter, train_stage
 from vecspeak.store import POCKET, Change, Manifest, load_base, save
 from vecspeak.tasks import TaskSet, load_tasks
+from vecspeak.wordspace import embedding_of
 
 SPLIT_COLUMN = "split"
 """A column that says train, validation or test; without it a tenth each is held out."""
@@ -155,7 +156,7 @@ def new_elm(config: TrainConfig, space: Space) -> Elm:
     adapter = Adapter(
         torch.tensor(fingerprint.mean),
         torch.tensor(fingerprint.scale),
-        dim_out=base.get_input_embeddings().embedding_dim,
+        dim_out=embedding_of(base).embedding_dim,
         hidden=config.adapter.hidden,
         tokens_per_vector=config.adapter.tokens_per_vector,
     )

@@ -2,12 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _WORD_BEGINS = ("Ġ", "▁")  # the marks of byte-level and of SentencePiece tokenizers
+
+
+def embedding_of(base: PreTrainedModel) -> nn.Embedding:
+    """The table that turns token ids into the base's first layer's inputs; some bases scale what it returns."""
+    return cast(nn.Embedding, base.get_input_embeddings())
 
 
 @dataclass(frozen=True)
