@@ -221,10 +221,11 @@ def test_without_texts_of_single_entities_the_start_is_random():
 
 def test_muon_takes_the_hidden_matrices_and_leaves_the_tables(monkeypatch, tmp_path):
     """Of a base with an output layer of its own, and of one whose weights lie the other way round."""
+    taken: list[torch.nn.Parameter] = []
+    monkeypatch.setattr(muon.Muon, "_step_matrices", lambda self, group: taken.extend(group["params"]))
     for kind, matrices in (("gemma3", 2 * 7), ("gpt2", 2 * 4)):
         elm = topic_elm(kind)
-        taken: list[torch.Size] = []
-        monkeypatch.setattr(muon.Muon, "_step_matrices", lambda self, group: taken.extend(group["params"]))
+        taken.clear()
         stage = Stage(name="tune", train="all", steps=1, batch_size=4, optimizer="muon")
         train_stage(elm, stage, sampler_of(topics(8), batch_size=4), number=0, run=tmp_path / kind)
         assert len(taken) == matrices
