@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "vecspeak"
 ORDER = [
     *["errors"],
     *["nearest", "spacefile", "space", "prompts", "adapter", "wordspace", "metrics", "splits", "muon"],
-    *["reading", "read_tables", "read_arrays", "importing", "geometry", "encode", "tasks"],
+    *["reading", "read_tables", "read_arrays", "importing", "geometry", "encode", "concepts", "tasks"],
     *["teacher", "examples", "sampling", "batching", "decoding", "elm"],
     *["store"],
     *["runs", "stages", "training", "narrate", "bundled"],

@@ -31,6 +31,11 @@ def load_bundled() -> Elm:
     return load(bundled_model_path(), space=Space.open(bundled_space_path()))
 
 
+def open_space(space: str) -> Space:
+    """A space by its folder, or `films` for the bundled one. Raises SpaceError where there is none."""
+    return Space.open(bundled_space_path() if space == FILMS else Path(space))
+
+
 def open_model(model: str, space: Path | None) -> Elm:
     """A model by its folder, or `films` for the bundled one, in `space` or the space it was trained on.
 

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from vecspeak.cli_ask import ask
+from vecspeak.cli_concept import concept_app
 from vecspeak.cli_space import space_app
 from vecspeak.cli_train import evaluate, train
 from vecspeak.errors import VecspeakError
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Ask any embedding in plain language.")
 app.add_typer(space_app, name="space")
+app.add_typer(concept_app, name="concept")
 # every slot of a prompt is an option of its own name
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(ask)
 app.command()(train)

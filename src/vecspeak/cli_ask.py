@@ -34,15 +34,17 @@ def ask(
     """Ask about points of a space.
 
     Each slot of the prompt is an option: --film 296 for an entity, --film 296:356@0.5 for a point between
-    two, --film 'mean(1,2,3)' for a middle.
+    two, --film 'mean(1,2,3)' for a middle, --film 296+funny*1.5 for one pushed along a concept.
     """
     slots = dict(_slot_options(context.args))
     from vecspeak.bundled import open_model
+    from vecspeak.concepts import load_concepts
     from vecspeak.geometry import parse_point
 
     elm = open_model(model, space)
     assert elm.space is not None
-    points: dict[str, Any] = {slot: parse_point(elm.space, text) for slot, text in slots.items()}
+    concepts = load_concepts(elm.space)
+    points: dict[str, Any] = {slot: parse_point(elm.space, text, directions=concepts) for slot, text in slots.items()}
     options: dict[str, Any] = {
         "max_tokens": max_tokens,
         "temperature": temperature,

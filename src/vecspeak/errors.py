@@ -3,6 +3,7 @@
 VecspeakError
 ├── SpaceError (ValueError)       a table of vectors that cannot be read, written or trusted
 ├── PointError (ValueError)       a point that does not fit: dimension, NaN, unknown id or syntax
+├── ConceptError (ValueError)     a concept that cannot be fitted, found or used here
 ├── TaskError (ValueError)        a task file or task name that is not valid
 ├── PromptError (ValueError)      slots and points that do not match
 ├── EncoderError (ValueError)     an encoder that is missing or does not match the space
@@ -21,6 +22,10 @@ class SpaceError(VecspeakError, ValueError):
 
 class PointError(VecspeakError, ValueError):
     """A point that does not fit: its dimension, a NaN, an unknown id, bad syntax."""
+
+
+class ConceptError(VecspeakError, ValueError):
+    """A concept that cannot be fitted, is not known, or belongs to another space."""
 
 
 class TaskError(VecspeakError, ValueError):

@@ -6,6 +6,7 @@ films.neighbours(films["296"], 5)
 """
 
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,13 +21,33 @@ from vecspeak.errors import PointError, SpaceError
 from vecspeak.nearest import BLOCK_VALUES, Metric, own_nearest, similarities, top
 from vecspeak.spacefile import SMALLEST_NORM, Chunk, Header, check_target, one_line, open_space, write_space
 
-__all__ = ["Metric", "Neighbour", "Point", "Space"]
+__all__ = ["Direction", "Metric", "Neighbour", "Point", "Space"]
 
 EXACT_UP_TO = 20_000
 """Entities up to which the own nearest-neighbour distances are taken from all of them (N^2 products)."""
 
 SAMPLE = 2_000
 """Entities asked beyond that, drawn once with a fixed seed, each against all: a percentile is then within about 2."""
+
+
+_PLAIN_NAME = re.compile(r"[\w.]+(?:[ -][\w.]+)*")
+
+
+def name_in_expression(name: str) -> str:
+    """A name as `geometry.parse` reads it: in quotes where it holds what could be taken for an operator."""
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A way to move points of a space: what a strength of 1 adds to a point."""
+
+    name: str
+    """A word of letters, digits and underscores, as it stands in `296+funny*1.5`."""
+    step_E: np.ndarray = field(repr=False)
+    """(E,) float32: the unit direction times the standard deviation of the space's entities along it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +88,29 @@ class Point:
         label = f"{self._part}:{other._part}@{share:g}"
         return Point(vector.astype(np.float32), label, self.space or other.space)
 
+    def steer(self, direction: Direction, strength: float) -> "Point":
+        """The point pushed along a direction; 1 is one standard deviation of the space's entities along it.
+
+        Under cosine the length is kept: there a point is a direction, and a longer one is no other place.
+
+        Raises:
+            PointError: a strength that is not finite, other dimensions, or a push that ends at zero under cosine.
+        """
+        if not math.isfinite(strength):
+            raise PointError(f"Expected a finite strength for {direction.name}, got {strength}.")
+        if self.vector.shape != direction.step_E.shape:
+            raise PointError(
+                f"{self.label} has {len(self.vector)} dimensions, {direction.name} has {len(direction.step_E)}."
+            )
+        vector_E = self.vector.astype(np.float64) + strength * direction.step_E.astype(np.float64)
+        if self.space is not None and self.space.metric == "cosine":
+            vector_E = at_length(
+                vector_E, float(np.linalg.norm(self.vector)), what=f"{self.label} and {direction.name}"
+            )
+        sign = "-" if strength < 0 else "+"
+        label = f"{self._part} {sign} {direction.name}*{abs(strength):g}"
+        return Point(vector_E.astype(np.float32), label, self.space)
+
     @property
     def distance(self) -> float:
         """How far from the data, 0..100: the share of entities, in percent, with a nearer nearest neighbour.
@@ -81,7 +125,8 @@ class Point:
 
     @property
     def _part(self) -> str:
-        return self.label if self.id is not None or ":" not in self.label else f"({self.label})"
+        plain = self.id is not None or _PLAIN_NAME.fullmatch(self.label)
+        return name_in_expression(self.label) if plain else f"({self.label})"
 
 
 @dataclass(frozen=True)
@@ -169,7 +214,7 @@ class Space:
 
     def __getitem__(self, entity_id: str) -> Point:
         """The entity's point. Raises PointError for an unknown id."""
-        return Point(self.vectors[self._row(entity_id)], entity_id, self, entity_id)
+        return Point(self.vectors[self.row_number(entity_id)], entity_id, self, entity_id)
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, {len(self)} entities, {self.dimension} dimensions, {self.metric})"
@@ -227,7 +272,7 @@ class Space:
 
     def row(self, entity_id: str) -> dict[str, Any]:
         """Id and further columns of an entity. Raises PointError for an unknown id."""
-        return self._dataset.take([self._row(entity_id)], columns=["id", *self.columns]).to_pylist()[0]
+        return self._dataset.take([self.row_number(entity_id)], columns=["id", *self.columns]).to_pylist()[0]
 
     def point(self, vector: np.ndarray, *, label: str = "raw") -> Point:
         """A made point of this space.
@@ -253,7 +298,7 @@ class Space:
         if k < 1:
             raise PointError(f"Expected at least 1 neighbour to be asked for, got {k}.")
         point = point if isinstance(point, Point) else self.point(point)
-        left_out = [self._row(entity_id) for entity_id in exclude]
+        left_out = [self.row_number(entity_id) for entity_id in exclude]
         similarity_N = self._similarities(point, self.metric)
         similarity_N[left_out] = -np.inf
         rows = top(similarity_N, k).tolist()
@@ -296,7 +341,8 @@ class Space:
     def _row_of(self) -> dict[str, int]:
         return {entity_id: row for row, entity_id in enumerate(self.ids)}
 
-    def _row(self, entity_id: str) -> int:
+    def row_number(self, entity_id: str) -> int:
+        """Place of an entity in `vectors`, counted from 0. Raises PointError for an unknown id."""
         if entity_id not in self._row_of:
             some = ", ".join(repr(known) for known in self.ids[:3])
             raise PointError(f"{self.name} has no entity {entity_id!r}; its {len(self)} ids are texts such as {some}.")
@@ -309,6 +355,14 @@ class Space:
             )
         if self.metric == "cosine" and np.linalg.norm(point.vector) < SMALLEST_NORM:
             raise PointError(f"{point.label} is zero and has no direction, so no place in a cosine space.")
+
+
+def at_length(vector_E: np.ndarray, length: float, *, what: str) -> np.ndarray:
+    """The vector scaled to a length. Raises PointError where it is zero; `what` names what led there."""
+    own = float(np.linalg.norm(vector_E))
+    if own < 1e-6 * max(length, 1e-30):
+        raise PointError(f"{what} cancel out: what is left has no direction.")
+    return vector_E * (length / own)
 
 
 def real_matrix(array: np.ndarray, *, what: str) -> np.ndarray:
