@@ -12,6 +12,9 @@ Metric = Literal["cosine", "dot", "euclidean"]
 BLOCK_VALUES = 1 << 22
 """Numbers held at once by a block of vectors or of similarities: 16 MiB of float32."""
 
+CHUNK = 64
+"""Values of which `top` looks at the largest first: reading is all it costs, where a partition moves."""
+
 
 def similarities(queries_QE: np.ndarray, vectors_NE: np.ndarray, *, metric: Metric) -> np.ndarray:
     """Similarity of each query with each vector, larger is nearer; (Q, N) float32.
@@ -28,9 +31,12 @@ def similarities(queries_QE: np.ndarray, vectors_NE: np.ndarray, *, metric: Metr
 
 def top(similarity_N: np.ndarray, k: int) -> np.ndarray:
     """Indices of the k largest, largest first, ties by index; -inf is never among them, so there may be fewer."""
-    k = min(k, len(similarity_N))
-    least = np.partition(similarity_N, len(similarity_N) - k)[len(similarity_N) - k]
-    # every tie with the last place is kept until the sort, so that the choice among ties is the lowest index
+    least = -np.inf
+    if len(similarity_N) >= 2 * CHUNK * k:
+        # k chunks have a value at least as large as the k-th largest of the chunks' maxima, so the k-th largest is
+        whole = similarity_N[: len(similarity_N) // CHUNK * CHUNK]
+        maxima = whole.reshape(-1, CHUNK).max(1)
+        least = np.partition(maxima, len(maxima) - k)[len(maxima) - k]
     candidates = np.flatnonzero((similarity_N >= least) & (similarity_N > -np.inf))
     return candidates[np.argsort(-similarity_N[candidates], kind="stable")][:k]
 
@@ -51,7 +57,7 @@ def _block(queries_QE: np.ndarray, vectors_NE: np.ndarray, metric: Metric) -> np
     if metric == "dot":
         return queries_QE @ vectors_NE.T
     if metric == "cosine":
-        return _unit(queries_QE) @ _unit(vectors_NE).T
+        return queries_QE @ vectors_NE.T / _lengths(queries_QE)[:, None] / _lengths(vectors_NE)
     # |q - v|^2 as |q|^2 + |v|^2 - 2qv cancels for near points: float32 would lose their order
     queries_QE, vectors_NE = queries_QE.astype(np.float64), vectors_NE.astype(np.float64)
     sum_QN = np.sum(queries_QE**2, axis=1)[:, None] + np.sum(vectors_NE**2, axis=1)
@@ -60,5 +66,5 @@ def _block(queries_QE: np.ndarray, vectors_NE: np.ndarray, metric: Metric) -> np
     return -np.sqrt(np.where(square_QN > 1e-14 * sum_QN, square_QN, 0))
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def _lengths(rows_NE: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("ne,ne->n", rows_NE, rows_NE))
