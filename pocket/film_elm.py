@@ -93,6 +93,24 @@ def neighbourhoods(space: Space, films: Sequence[dict], vectors_NKE: np.ndarray,
     return found
 
 
+def mixture(space: Space, data: Path, vectors: Path) -> tuple[list[list[Example]], list[Example]]:
+    """The groups of SHARES, in its order, and validation films' examples, every eighth."""
+    tasks = load_tasks("films")
+    side = dict(zip(space.ids, space.column("split"), strict=True))
+    ids = {name: [i for i in space.ids if side[i] == name] for name in ("train", "validation")}
+    pairs = partner_pairs(space)
+    films = read_jsonl(data / "films/films.jsonl")
+    film_vectors = text_vectors(data, "films", vectors)
+    found = passages(data)
+    groups = [
+        make_examples(space, tasks, ids=ids["train"], pairs=pairs),
+        neighbourhoods(space, films, film_vectors.reshape(len(films), -1, space.dimension), copies=24),
+        *(other_films(found, s, text_vectors(data, s, vectors)) for s in ("oneliners", "extracts")),
+        *(plain(found, source) for source in ("reviews", "glosses")),
+    ]
+    return groups, make_examples(space, tasks, ids=ids["validation"], pairs=pairs)[::8]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -106,19 +124,7 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
 
     space = Space.open(bundled_space_path())
-    tasks = load_tasks("films")
-    side = dict(zip(space.ids, space.column("split"), strict=True))
-    ids = {name: [i for i in space.ids if side[i] == name] for name in ("train", "validation")}
-    pairs = partner_pairs(space)
-    films = read_jsonl(args.data / "films/films.jsonl")
-    film_vectors = text_vectors(args.data, "films", args.vectors)
-    found = passages(args.data)
-    groups = [
-        make_examples(space, tasks, ids=ids["train"], pairs=pairs),
-        neighbourhoods(space, films, film_vectors.reshape(len(films), -1, space.dimension), copies=24),
-        *(other_films(found, s, text_vectors(args.data, s, args.vectors)) for s in ("oneliners", "extracts")),
-        *(plain(found, source) for source in ("reviews", "glosses")),
-    ]
+    groups, validation = mixture(space, args.data, args.vectors)
     for name, group in zip(SHARES, groups, strict=True):
         print(f"{name}: {len(group)} examples", flush=True)
     shares = list(SHARES.values())
@@ -132,11 +138,10 @@ def main() -> None:
     stages = (tune,) if going_on else (align, tune)
     config = TrainConfig(space=bundled_space_path(), base=base, tasks="films", seed=args.seed, stages=stages)
     elm = load(args.start) if going_on else new_elm(config, space)
-    validation = make_examples(space, tasks, ids=ids["validation"], pairs=pairs)[::8]
     if not going_on and Checkpoint.latest(args.run) is None:
         r2 = start_adapter(elm, [example for group in groups for example in group], start="texts", seed=0)
         print(f"warm start: R2 {r2:.3f}")
-        for id in ids["validation"][:5]:
+        for id in list(dict.fromkeys(example.ids[0] for example in validation))[:5]:
             print(f"  {space.row(id)['title']}: {' '.join(elm.words(space[id], 12))}", flush=True)
 
     def show(progress: Progress) -> None:

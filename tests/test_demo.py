@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vecspeak import demo
+from vecspeak import demo, maps
 from vecspeak.errors import ConfigError
 
 
@@ -42,7 +42,7 @@ def test_a_page_that_cannot_be_written_is_refused_before_any_work(out: str) -> N
 
 
 def test_a_missing_umap_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    monkeypatch.setattr(maps, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="umap-learn"):
         demo.run_demo(out=tmp_path / "demo.html", quick=True)
 
@@ -81,6 +81,6 @@ def test_nothing_said_is_typed_as_an_empty_line() -> None:
 @pytest.mark.slow
 def test_the_map_is_the_same_every_time() -> None:
     vectors_NE = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-    first, second = demo.map_layout(vectors_NE), demo.map_layout(vectors_NE)
+    first, second = maps.map_layout(vectors_NE), maps.map_layout(vectors_NE)
     assert first.shape == (60, 2)
     np.testing.assert_array_equal(first, second)

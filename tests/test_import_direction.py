@@ -18,10 +18,11 @@ ORDER = [
     *["reading", "read_tables", "read_arrays", "importing", "geometry", "encode", "concepts", "tasks"],
     *["teacher", "examples", "sampling", "batching", "decoding", "elm"],
     *["store"],
+    *["maps", "labels", "compare"],
     *["runs", "stages", "training", "narrate", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
     *["movielens", "serve", "bars", "page", "demo"],
-    *["cli_*", "cli"],
+    *["terminal", "cli_*", "cli"],
 ]
 
 HEAVY = {"torch", "transformers", "sentence_transformers", "peft", "accelerate", "sklearn", "umap", "matplotlib"}

@@ -10,6 +10,7 @@ import vecspeak
 
 PUBLIC = [
     "Answer",
+    "Concept",
     "Elm",
     "Encoder",
     "Example",
@@ -51,7 +52,7 @@ def test_types_seen_by_a_checker_are_the_names_loaded() -> None:
 
 
 def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute 'Spacee'\. It has: Answer, Elm"):
+    with pytest.raises(AttributeError, match=r"no attribute 'Spacee'\. It has: Answer, Concept, Elm"):
         _ = vecspeak.Spacee
 
 

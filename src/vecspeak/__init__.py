@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vecspeak.bundled import load_bundled
+    from vecspeak.concepts import Concept
     from vecspeak.elm import Answer, Elm, Question
     from vecspeak.encode import Encoder, load_encoder
     from vecspeak.errors import VecspeakError
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "Concept",
     "Elm",
     "Encoder",
     "Example",
@@ -44,6 +46,7 @@ __all__ = [
 
 _MODULE_OF = {
     "Answer": "elm",
+    "Concept": "concepts",
     "Elm": "elm",
     "Encoder": "encode",
     "Example": "examples",

@@ -9,6 +9,7 @@ import typer
 
 from vecspeak.cli_ask import ask
 from vecspeak.cli_concept import concept_app
+from vecspeak.cli_explore import compare, label
 from vecspeak.cli_space import space_app
 from vecspeak.cli_train import evaluate, train
 from vecspeak.errors import VecspeakError
@@ -18,6 +19,8 @@ app.add_typer(space_app, name="space")
 app.add_typer(concept_app, name="concept")
 # every slot of a prompt is an option of its own name
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(ask)
+app.command()(label)
+app.command()(compare)
 app.command()(train)
 app.command()(evaluate)
 

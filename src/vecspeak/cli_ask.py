@@ -4,17 +4,14 @@ vecspeak ask films "Describe {film}." --film 296
 vecspeak ask films "How does {x} differ from {y}?" --x 296 --y 296:356@0.5 --json
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from vecspeak.errors import PromptError
-
-if TYPE_CHECKING:
-    from vecspeak.elm import Answer, Elm
+from vecspeak.terminal import as_dict, print_json, trust_line
 
 
 def ask(
@@ -61,36 +58,11 @@ def ask(
         answer = stream.answer
     else:
         answer = elm.ask(prompt, best_of=best_of, **options, **points)
-        typer.echo(json.dumps(as_dict(answer, elm), indent=2, ensure_ascii=False) if as_json else answer.text)
-    if not as_json:
-        typer.echo(trust_line(answer), err=True)
-
-
-def as_dict(answer: "Answer", elm: "Elm") -> dict[str, Any]:
-    """An answer as plain JSON values."""
-    return {
-        "prompt": answer.prompt,
-        "text": answer.text,
-        "points": {slot: point.label for slot, point in answer.points.items()},
-        "words": {slot: elm.words(point, 8) for slot, point in answer.points.items()},
-        "tokens": answer.tokens,
-        "consistency": answer.consistency,
-        "distance": answer.distance,
-        "neighbours": [vars(neighbour) for neighbour in answer.neighbours],
-        "candidates": [vars(candidate) for candidate in answer.candidates],
-    }
-
-
-def trust_line(answer: "Answer") -> str:
-    """Consistency, distance and nearest entities in one line."""
-    parts = []
-    if answer.consistency is not None:
-        parts.append(f"consistency {answer.consistency:.2f}")
-    if answer.distance is not None:
-        parts.append(f"farther from the data than {answer.distance:.0f} % of it")
-    if answer.neighbours:
-        parts.append("nearest: " + ", ".join(near.title or near.id for near in answer.neighbours))
-    return " | ".join(parts)
+        if as_json:
+            print_json(as_dict(answer, elm))
+            return
+        typer.echo(answer.text)
+    typer.echo(trust_line(answer), err=True)
 
 
 def _slot_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

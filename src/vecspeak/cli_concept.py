@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vecspeak.errors import ConceptError
+from vecspeak.terminal import print_json, read_ids, read_preferences
 
 if TYPE_CHECKING:
     from vecspeak.concepts import Concept
@@ -59,7 +60,7 @@ def fit(
     fitted = _fitted(opened, name, positive, negative, column, preferences, text, method=method, force=force)
     save_concept(fitted, concept_folder(opened))
     if as_json:
-        _print_json(_facts(fitted))
+        print_json(_facts(fitted))
         return
     typer.echo(f"{fitted.name}: {fitted.quality or 'quality not measured: a text gives no examples'}")
     typer.echo(f"from {fitted.source}; kept in {concept_folder(opened)}")
@@ -78,7 +79,7 @@ def list_(space: SpaceName, as_json: AsJson = False) -> None:
 
     concepts = load_concepts(open_space(space))
     if as_json:
-        _print_json([_facts(concept) for concept in concepts.values()])
+        print_json([_facts(concept) for concept in concepts.values()])
         return
     table = Table("concept", "quality", "p", "from")
     for concept in concepts.values():
@@ -115,41 +116,9 @@ def test(
         pairs = [(more, less) for more in read_ids(positive or "") for less in read_ids(negative or "")]
     agreement = concept.agreement(opened, pairs)
     if as_json:
-        _print_json({"name": name, "agreement": agreement, "preferences": len(pairs)})
+        print_json({"name": name, "agreement": agreement, "preferences": len(pairs)})
         return
     typer.echo(f"{name}: {agreement:.2f} of {len(pairs)} preferences in the right order (chance 0.50)")
-
-
-def read_ids(given: str) -> list[str]:
-    """Ids from `1,2,3` or from a file with one a line. Raises ConceptError for a file that cannot be read."""
-    path = Path(given)
-    if "," not in given and path.suffix and not path.is_file():
-        raise ConceptError(f"No file {given}. Give ids with commas between, or a text file with one id a line.")
-    try:
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else given.split(",")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConceptError(f"{given} cannot be read as text: {error}.") from error
-    return [line.strip() for line in lines if line.strip()]
-
-
-def read_preferences(path: Path) -> list[tuple[str, str]]:
-    """(more, less) of each row. Raises ConceptError naming the row that lacks one."""
-    import csv
-
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"more", "less"} <= set(reader.fieldnames or ()):
-                raise ConceptError(
-                    f"{path} needs the columns more and less; it has {', '.join(reader.fieldnames or ())}."
-                )
-            pairs = [(row["more"] or "", row["less"] or "") for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConceptError(f"{path} cannot be read as CSV: {error}.") from error
-    for number, pair in enumerate(pairs, 1):
-        if not all(pair):
-            raise ConceptError(f"{path}: row {number} lacks an id under more or less.")
-    return pairs
 
 
 def _fitted(
@@ -201,9 +170,3 @@ def _facts(concept: "Concept") -> dict[str, Any]:
         "source": concept.source,
         "quality": concept.quality.model_dump() if concept.quality else None,
     }
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vecspeak.terminal import print_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,7 +61,7 @@ def import_(
         )
     seconds = time.perf_counter() - began
     if as_json:
-        _print_json(_facts(made.space) | {"notes": list(made.notes), "seconds": seconds})
+        print_json(_facts(made.space) | {"notes": list(made.notes), "seconds": seconds})
         return
     _print(
         f"{len(made.space):,} entities, {made.space.dimension} dimensions, {made.space.metric} -> {target}"
@@ -78,7 +80,7 @@ def info(path: SpacePath, as_json: AsJson = False) -> None:
 
     facts = _facts(Space.open(path))
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     table = Table("", "", show_header=False, box=None)
     for name, value in facts.items():
@@ -107,7 +109,7 @@ def neighbours(
         near = [asdict(neighbour) for neighbour in found]
         # JSON has no nan: a single entity has no neighbours to be far from
         distance = point.distance if len(space) > 1 else None
-        _print_json({"id": entity_id, "distance": distance, "neighbours": near})
+        print_json({"id": entity_id, "distance": distance, "neighbours": near})
         return
     table = Table("id", "similarity", "title")
     for neighbour in found:
@@ -184,9 +186,3 @@ def _print(what: Any) -> None:
     from rich.console import Console
 
     Console(soft_wrap=isinstance(what, str), highlight=False, markup=not isinstance(what, str)).print(what)
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

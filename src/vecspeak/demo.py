@@ -4,7 +4,6 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from vecspeak.bundled import bundled_space_path, load_bundled
 from vecspeak.elm import Elm
 from vecspeak.errors import ConfigError, EncoderError
 from vecspeak.examples import Example
+from vecspeak.maps import check_map, map_layout
 from vecspeak.page import Card, Curve, Entity, Page, Place, Training, distance_in_words, render
 from vecspeak.sampling import Sampler
 from vecspeak.space import Point, Space
@@ -100,8 +100,7 @@ def _check(out: Path) -> None:
     """Whatever would fail minutes later fails now."""
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise ConfigError(f"--out {out}: expected a file in a folder that exists.")
-    if find_spec("umap") is None:
-        raise ConfigError("The demo's map needs umap-learn, which is not installed: pip install 'vecspeak[demo]'.")
+    check_map()
 
 
 def _load(console: Console) -> tuple[Elm, Space]:
@@ -356,11 +355,3 @@ def _places(space: Space, points: Sequence[Point]) -> tuple[tuple[Entity, ...], 
         for point, (x, y) in ((point, spot[point.label]) for point in points)
     )
     return entities, marks
-
-
-def map_layout(vectors_NE: np.ndarray) -> np.ndarray:
-    """(N, 2): UMAP under cosine with a fixed seed; the same vectors give the same map on the same machine."""
-    from umap import UMAP
-
-    # one job because of the seed: asking for more makes UMAP warn that it will not
-    return UMAP(n_neighbors=15, min_dist=0.15, metric="cosine", random_state=0, n_jobs=1).fit_transform(vectors_NE)

@@ -27,6 +27,9 @@ from vecspeak.wordspace import WholeWords, embedding_of, whole_words
 MAX_TARGET_TOKENS = 256
 """Longer targets are cut there in training and scoring."""
 
+BEYOND = 99.0
+"""Percentile of the distance to the data above which an answer says that its point lies beyond it."""
+
 _UNSETTLED = re.compile(r"\W+$")
 """The end of a text that the next token may still change: blanks that are stripped if nothing follows,
 punctuation that a decoder joins to its neighbours, U+FFFD for half a character."""
@@ -66,6 +69,13 @@ class Answer:
     """Nearest entities of the (first) point; empty without a space."""
     candidates: tuple[Candidate, ...] = field(default=())
     """All samples of best-of, most consistent first; empty otherwise."""
+
+    @property
+    def caution(self) -> str | None:
+        """In words, why to believe little of it; None where nothing is known against it."""
+        if self.distance is None or not self.distance > BEYOND:
+            return None
+        return "This point lies beyond the data: hardly an entity is so far from the others. Believe little of this."
 
 
 class Stream(Iterator[str]):

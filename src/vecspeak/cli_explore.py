@@ -1,0 +1,103 @@
+"""`vecspeak label` and `vecspeak compare`: what lives in the regions of a space, and what sets two sets apart.
+
+vecspeak label films --out films-labels.parquet
+vecspeak compare films 1,2,3 4,5,6
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vecspeak.errors import ConfigError
+from vecspeak.terminal import as_dict, print_json, read_ids, trust_line
+
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, or `films`, the bundled one.")]
+SpaceFolder = Annotated[Path | None, typer.Option("--space", help="Folder of the space (default: the model's own).")]
+BestOf = Annotated[int, typer.Option(help="Sample so many answers, give the most consistent.")]
+Guidance = Annotated[float, typer.Option(help="Push away from what the mean vector says; 0 is off.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def label(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="Parquet file to write: id, vector, x, y, cluster, label, text, score.")],
+    prompt: Annotated[str, typer.Option(help="Asked of every centre; one slot.")] = "Describe {x} in brief.",
+    method: Annotated[str, typer.Option(help="kmeans or hdbscan.")] = "kmeans",
+    count: Annotated[int | None, typer.Option(help="How many clusters kmeans makes.")] = None,
+    column: Annotated[str | None, typer.Option(help="Take this column's values as the clusters.")] = None,
+    space: SpaceFolder = None,
+    guidance: Guidance = 1.0,
+    best_of: BestOf = 4,
+) -> None:
+    """Find the clusters of a space and name each by asking about its centre."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from vecspeak.bundled import open_model
+    from vecspeak.decoding import Decoding
+    from vecspeak.labels import cluster_numbers, column_clusters, label_clusters, write_labels
+    from vecspeak.maps import check_map, map_layout
+
+    if method not in ("kmeans", "hdbscan"):
+        raise ConfigError(f"--method {method} is unknown. One of: kmeans, hdbscan.")
+    if not out.resolve().parent.is_dir() or out.is_dir():
+        raise ConfigError(f"--out {out}: expected a file in a folder that exists.")
+    check_map()
+    decoding = Decoding(max_tokens=60, guidance=guidance, best_of=best_of)
+    elm = open_model(model, space)
+    opened = elm.space
+    assert opened is not None
+    console = Console(stderr=True)
+    with console.status("Drawing the map"):
+        layout_N2 = map_layout(opened.vectors)
+    if column is not None:
+        names = column_clusters(opened, column)
+    else:
+        names = cluster_numbers(opened, layout_N2, method=method, count=count)
+    with console.status("Asking about the centres"):
+        clusters = label_clusters(elm, names, prompt, decoding=decoding, own_names=column is not None)
+    write_labels(out, opened, layout_N2, names, clusters)
+    table = Table("label", "entities", "score", "text")
+    for cluster in clusters:
+        score = cluster.answer.consistency
+        table.add_row(cluster.label, str(cluster.size), "" if score is None else f"{score:.2f}", cluster.answer.text)
+    Console(markup=False, highlight=False).print(table)
+    none = sum(name is None for name in names)
+    typer.echo(f"{len(clusters)} clusters, {none} of {len(names)} entities in none -> {out}")
+
+
+def compare(
+    model: ModelName,
+    first: Annotated[str, typer.Argument(metavar="A", help="Ids with commas between, or a file with one id a line.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    prompt: Annotated[str, typer.Option(help="A question with two slots.")] = "How does {x} differ from {y}?",
+    save: Annotated[str | None, typer.Option(help="Keep the direction from B to A as a concept of this name.")] = None,
+    space: SpaceFolder = None,
+    guidance: Guidance = 1.0,
+    best_of: BestOf = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two sets of entities: words, a direction with its quality, and an answer about both centres."""
+    from vecspeak.bundled import open_model
+    from vecspeak.compare import compare as compared
+    from vecspeak.concepts import concept_folder, save_concept
+    from vecspeak.decoding import Decoding
+
+    sides = read_ids(first), read_ids(second)
+    decoding = Decoding(max_tokens=100, guidance=guidance, best_of=best_of)
+    elm = open_model(model, space)
+    assert elm.space is not None
+    found = compared(elm, *sides, prompt, name=save or "difference", decoding=decoding)
+    if save is not None:
+        save_concept(found.concept, concept_folder(elm.space))
+    quality = found.concept.quality
+    if as_json:
+        facts: dict[str, Any] = {"words": list(found.words), "quality": quality.model_dump() if quality else None}
+        print_json(facts | {"answer": as_dict(found.answer, elm)})
+        return
+    typer.echo(f"A, more than B: {found.words[0]}")
+    typer.echo(f"B, more than A: {found.words[1]}")
+    typer.echo(f"told apart: {quality}")
+    typer.echo(found.answer.text)
+    typer.echo(trust_line(found.answer), err=True)
