@@ -1,6 +1,6 @@
 """A space of 200,000 x 384: concept fit, neighbours and distances, with time and memory.
 
-    python benchmarks/large_space.py
+python benchmarks/large_space.py
 """
 
 import resource

@@ -1,11 +1,9 @@
 """The demo from start to page, quick and on the bundled model; the map's layout is replaced by a faster one."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from vecspeak import demo, maps
 from vecspeak.errors import ConfigError
@@ -22,6 +20,7 @@ def test_quick_demo_from_start_to_page(
 ) -> None:
     monkeypatch.setattr(demo, "map_layout", first_two)
     monkeypatch.setattr(demo, "MAX_TOKENS", 8)
+    monkeypatch.setattr(demo, "BEST_OF", 2)
     out = tmp_path / "demo.html"
     demo.run_demo(out=out, quick=True)
     told = capsys.readouterr().out
@@ -29,9 +28,9 @@ def test_quick_demo_from_start_to_page(
     assert told.count("3/3") >= 3 and "right vector" in told
     html = out.read_text("utf-8")
     assert html.count("<circle") == 900
-    assert html.count('<div class="mark') == 4
-    assert html.count("<article>") == 7  # three films, the middle, two at once, before and after
-    for shown in ("The Little Mermaid (1989)", "The Thing (1982)", "Skyfall (2012)", "halfway between 1 and 2"):
+    assert html.count('<div class="mark') == 5
+    assert html.count("<article>") == 8  # three films, the middle, the pushed, two at once, before and after
+    for shown in ("The Little Mermaid (1989)", "The Thing (1982)", "Skyfall (2012)", "pushed towards funny"):
         assert shown in told or shown in html
 
 
@@ -45,37 +44,6 @@ def test_a_missing_umap_is_refused_before_any_work(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(maps, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="umap-learn"):
         demo.run_demo(out=tmp_path / "demo.html", quick=True)
-
-
-@pytest.mark.parametrize("size", [1, 3, 1000])
-def test_text_is_typed_in_whole_words_however_it_comes(size: int) -> None:
-    text = "A shark comes to a small town in July, and nobody on the council wants the beaches closed.\n- one\n- two"
-    file = io.StringIO()
-    pieces = (text[i : i + size] for i in range(0, len(text), size))
-    assert demo._type(Console(file=file, width=40), pieces) == text
-    lines = file.getvalue().splitlines()
-    assert all(line.startswith("  ") and len(line) <= 40 for line in lines)
-    assert [line.strip() for line in lines[-2:]] == ["- one", "- two"]
-    assert " ".join(file.getvalue().split()) == " ".join(text.split())
-
-
-def test_text_is_typed_while_it_comes() -> None:
-    file = io.StringIO()
-    console = Console(file=file, width=40)
-
-    def pieces():
-        yield "A shark com"
-        assert file.getvalue() == "  A shark"
-        yield "es"
-
-    demo._type(console, pieces())
-    assert file.getvalue() == "  A shark comes\n"
-
-
-def test_nothing_said_is_typed_as_an_empty_line() -> None:
-    file = io.StringIO()
-    assert demo._type(Console(file=file), []) == ""
-    assert file.getvalue() == "\n"
 
 
 @pytest.mark.slow

@@ -1,10 +1,8 @@
 """The demo: ask the bundled film model, train a fresh one, write a page. Run: vecspeak demo [--quick]"""
 
-import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 from transformers.utils import logging
 
-from vecspeak import metrics
 from vecspeak.bars import training_bar
 from vecspeak.bundled import bundled_space_path, load_bundled
+from vecspeak.concepts import load_concept
 from vecspeak.elm import Elm
-from vecspeak.errors import ConfigError, EncoderError
+from vecspeak.errors import ConfigError
 from vecspeak.examples import Example
 from vecspeak.maps import check_map, map_layout
 from vecspeak.page import Card, Curve, Entity, Page, Place, Training, distance_in_words, render
@@ -37,6 +35,12 @@ COMPARE = "How does {first} differ from {second}?"
 
 GUIDANCE = 1.0
 """Answers are pushed away from what the model says of any film (Decoding.guidance)."""
+
+BEST_OF = 8
+"""Answers sampled, of which the most consistent is shown."""
+
+PUSH, STRENGTH = "funny", 2.0
+"""A bundled concept, and how many standard deviations a film is pushed along it."""
 
 MAX_TOKENS = 100
 
@@ -83,14 +87,14 @@ def run_demo(*, out: Path, quick: bool, train: bool = True) -> None:
     try:
         elm, space = _load(console)
         held_out = _ask_held_out(console, elm, space)
-        middle = space[HELD_OUT[0]].toward(space[HELD_OUT[1]], 0.5)
-        made = _ask_made(console, elm, space, middle)
+        points = _made_points(space)
+        made = _ask_made(console, elm, space, points)
         training = _train(console, space, quick=quick) if train else None
     finally:
         if had_bars:
             logging.enable_progress_bar()
     with console.status("Drawing the map"):
-        entities, marks = _places(space, [*(space[id] for id in HELD_OUT), middle])
+        entities, marks = _places(space, [*((space[id], _title(space, id)) for id in HELD_OUT), *points])
     page = Page(space.dimension, _size(elm), entities, marks, held_out, made, training)
     out.write_text(render(page), encoding="utf-8")
     console.print(f"\nThe map, the answers and the curves: [bold]{out.resolve().as_uri()}[/]", soft_wrap=True)
@@ -132,30 +136,40 @@ def _ask_held_out(console: Console, elm: Elm, space: Space) -> tuple[Card, ...]:
     return tuple(cards)
 
 
-def _ask_made(console: Console, elm: Elm, space: Space, middle: Point) -> tuple[Card, ...]:
-    _headline(console, "Between films, and two at once", "Any point can be asked about, also one where no film is.")
+def _made_points(space: Space) -> tuple[tuple[Point, str], ...]:
+    """Points where no film is, and what to call them."""
+    first, second, third = (space[id] for id in HELD_OUT)
+    between = f"Halfway between {_title(space, HELD_OUT[0])} and {_title(space, HELD_OUT[1])}"
+    pushed = f"{_title(space, HELD_OUT[2])}, pushed towards {PUSH}"
+    return (first.toward(second, 0.5), between), (third.steer(load_concept(space, PUSH), STRENGTH), pushed)
+
+
+def _ask_made(console: Console, elm: Elm, space: Space, made: Sequence[tuple[Point, str]]) -> tuple[Card, ...]:
+    _headline(console, "Where no film is, and two at once", "Any point can be asked about: between films, or pushed.")
+    cards = [
+        _ask(
+            console,
+            elm,
+            SUMMARISE,
+            {"film": point},
+            title=title,
+            detail="a point where no film is",
+            marks=(number,),
+            exclude=HELD_OUT,
+        )
+        for number, (point, title) in enumerate(made, len(HELD_OUT) + 1)
+    ]
     first, second = HELD_OUT[:2]
-    both = f"{_title(space, first)} and {_title(space, second)}"
-    between = _ask(
-        console,
-        elm,
-        SUMMARISE,
-        {"film": middle},
-        title=f"Halfway between {both}",
-        detail="a point where no film is",
-        marks=(len(HELD_OUT) + 1,),
-        exclude=(first, second),
-    )
     compared = _ask(
         console,
         elm,
         COMPARE,
         {"first": space[first], "second": space[second]},
-        title=both,
+        title=f"{_title(space, first)} and {_title(space, second)}",
         detail="two films in one question",
         marks=(1, 2),
     )
-    return between, compared
+    return (*cards, compared)
 
 
 def _ask(
@@ -169,13 +183,16 @@ def _ask(
     marks: tuple[int, ...],
     exclude: Sequence[str] = (),
 ) -> Card:
-    """Ask, typing the answer as it comes, and then tell how far to trust it."""
+    """Ask, and tell how far to trust the answer."""
     words = tuple(dict.fromkeys(word for point in points.values() for word in elm.words(point, 8 // len(points))))
     console.print()
     _say(console, Text.assemble((title, "bold"), "  ", (detail, "dim")))
     _say(console, f"first words: {', '.join(words)}", "dim")
     _say(console, f"> {prompt}", "cyan")
-    answer = _type(console, elm.stream(prompt, max_tokens=MAX_TOKENS, guidance=GUIDANCE, **points))
+    with console.status("Sampling answers"):
+        answer = elm.ask(prompt, max_tokens=MAX_TOKENS, guidance=GUIDANCE, best_of=BEST_OF, **points)
+    assert answer.consistency is not None and answer.distance is not None
+    _say(console, answer.text)
     first = next(iter(points.values()))
     near = elm.space.neighbours(first, 3, exclude=exclude) if elm.space and len(points) == 1 else []
     card = Card(
@@ -183,41 +200,15 @@ def _ask(
         detail=detail,
         marks=marks,
         prompt=prompt,
-        answer=answer,
+        answer=answer.text,
         words=words,
-        consistency=_consistency(elm, answer, points.values()),
-        distance=max(point.distance for point in points.values()),
+        consistency=answer.consistency,
+        distance=answer.distance,
         nearest=tuple(found.title or found.id for found in near),
     )
     nearest = f" · nearest: {', '.join(card.nearest)}" if card.nearest else ""
     _say(console, f"consistency {card.consistency:.2f} · {distance_in_words(card.distance)}{nearest}", "green")
     return card
-
-
-def _type(console: Console, pieces: Iterable[str]) -> str:
-    """Print text as it comes, whole words at a time, wrapped and indented; returns it."""
-    width = min(console.width, _LINE) - len(_INDENT)
-    text, done, column = "", 0, 0
-    for piece in chain(pieces, [" "]):
-        text += piece
-        for found in re.finditer(r"(\s*)(\S+)(?=\s)", text[done:]):
-            gap, word = found.groups()
-            fresh = not column or "\n" in gap or column + 1 + len(word) > width
-            lead = (f"\n{_INDENT}" if column else _INDENT) if fresh else " "
-            console.print(lead + word, end="", markup=False, soft_wrap=True)
-            column = len(word) if fresh else column + 1 + len(word)
-            done += found.end() - found.start()
-    console.print()
-    return text.strip()
-
-
-def _consistency(elm: Elm, answer: str, points: Iterable[Point]) -> float:
-    """Mean cosine of the encoded answer with the points."""
-    if elm.encoder is None:
-        raise EncoderError("The bundled film space names no encoder; install vecspeak again.")
-    vectors_SE = np.stack([point.vector for point in points])
-    text_SE = np.repeat(elm.encoder.encode([answer]), len(vectors_SE), axis=0)
-    return float(metrics.semantic_consistency(text_SE, vectors_SE).mean())
 
 
 def _headline(console: Console, title: str, note: str) -> None:
@@ -335,23 +326,20 @@ def _tell(console: Console, training: Training) -> None:
     for name, answer in (("before", training.answer_before), ("after", training.answer_after)):
         console.print()
         _say(console, Text.assemble((training.title, "bold"), "  ", (f"{name} training", "dim")))
-        _type(console, [answer])
+        _say(console, answer)
 
 
 # ---- map
 
 
-def _places(space: Space, points: Sequence[Point]) -> tuple[tuple[Entity, ...], tuple[Place, ...]]:
-    """The films on the map, and the points asked about."""
-    made = [point for point in points if point.id is None]
+def _places(space: Space, points: Sequence[tuple[Point, str]]) -> tuple[tuple[Entity, ...], tuple[Place, ...]]:
+    """The films on the map, and the points asked about with their titles."""
+    made = [point for point, _ in points if point.id is None]
     layout = map_layout(np.stack([*space.vectors, *(point.vector for point in made)])).tolist()
     titles = [f"{title} ({year})" for title, year in zip(space.column("title"), space.column("year"), strict=True)]
     groups = [genres[0] if genres else "no genre" for genres in space.column("genres")]
     known = zip(layout[: len(space)], titles, groups, strict=True)
     entities = tuple(Entity(x, y, title, group) for (x, y), title, group in known)
     spot = dict(zip([*space.ids, *(point.label for point in made)], layout, strict=True))
-    marks = tuple(
-        Place(x, y, _title(space, point.id) if point.id else "halfway between 1 and 2")
-        for point, (x, y) in ((point, spot[point.label]) for point in points)
-    )
+    marks = tuple(Place(x, y, title) for (x, y), title in ((spot[point.label], title) for point, title in points))
     return entities, marks
