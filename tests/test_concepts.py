@@ -263,3 +263,16 @@ def test_a_direction_that_is_none_is_refused(tmp_path):
     space = Space.create(tmp_path / "t.lance", ids=["a", "b", "c", "d"], vectors=twins, name="t")
     with pytest.raises(ConceptError, match="has no direction: both sides have the same middle"):
         Concept.fit(space, ["a", "c"], ["b", "d"], name="same", force=True)
+
+
+def test_the_films_concepts_belong_to_them_and_order_films_they_were_not_fitted_on():
+    from vecspeak.bundled import bundled_space_path
+
+    films = Space.open(bundled_space_path())
+    concepts = load_concepts(films)
+    assert {"funny", "scary", "romantic", "animated"} <= set(concepts)
+    assert all(concept.quality.beats_chance for concept in concepts.values())
+    rows = zip(films.ids, films.column("genres"), films.column("split"), strict=True)
+    held_out = [(id, "Comedy" in genres) for id, genres, side in rows if side == "test"]
+    pairs = [(more, less) for more, yes in held_out if yes for less, other in held_out if not other]
+    assert concepts["funny"].agreement(films, pairs) > 0.8
