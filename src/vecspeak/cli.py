@@ -13,6 +13,7 @@ from vecspeak.cli_explore import compare, label
 from vecspeak.cli_space import space_app
 from vecspeak.cli_train import evaluate, train
 from vecspeak.errors import VecspeakError
+from vecspeak.terminal import fast_imports
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Ask any embedding in plain language.")
 app.add_typer(space_app, name="space")
@@ -32,7 +33,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("vecspeak-demo.html"),
 ) -> None:
     """Ask, train, measure and draw, with the bundled films; offline, in about five minutes."""
-    from vecspeak.demo import run_demo
+    with fast_imports():
+        from vecspeak.demo import run_demo
 
     run_demo(out=out, quick=quick, train=not no_train)
 

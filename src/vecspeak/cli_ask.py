@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from vecspeak.errors import PromptError
-from vecspeak.terminal import as_dict, print_json, trust_line
+from vecspeak.terminal import as_dict, fast_imports, print_json, trust_line
 
 
 def ask(
@@ -34,9 +34,10 @@ def ask(
     two, --film 'mean(1,2,3)' for a middle, --film 296+funny*1.5 for one pushed along a concept.
     """
     slots = dict(_slot_options(context.args))
-    from vecspeak.bundled import open_model
-    from vecspeak.concepts import load_concepts
-    from vecspeak.geometry import parse_point
+    with fast_imports():
+        from vecspeak.bundled import open_model
+        from vecspeak.concepts import load_concepts
+        from vecspeak.geometry import parse_point
 
     elm = open_model(model, space)
     assert elm.space is not None

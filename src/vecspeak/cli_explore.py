@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vecspeak.errors import ConfigError
-from vecspeak.terminal import as_dict, print_json, read_ids, trust_line
+from vecspeak.terminal import as_dict, fast_imports, print_json, read_ids, trust_line
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, or `films`, the bundled one.")]
 SpaceFolder = Annotated[Path | None, typer.Option("--space", help="Folder of the space (default: the model's own).")]
@@ -34,10 +34,11 @@ def label(
     from rich.console import Console
     from rich.table import Table
 
-    from vecspeak.bundled import open_model
-    from vecspeak.decoding import Decoding
-    from vecspeak.labels import cluster_numbers, column_clusters, label_clusters, write_labels
-    from vecspeak.maps import check_map, map_layout
+    with fast_imports():
+        from vecspeak.bundled import open_model
+        from vecspeak.decoding import Decoding
+        from vecspeak.labels import cluster_numbers, column_clusters, label_clusters, write_labels
+        from vecspeak.maps import check_map, map_layout
 
     if method not in ("kmeans", "hdbscan"):
         raise ConfigError(f"--method {method} is unknown. One of: kmeans, hdbscan.")
@@ -79,10 +80,11 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two sets of entities: words, a direction with its quality, and an answer about both centres."""
-    from vecspeak.bundled import open_model
-    from vecspeak.compare import compare as compared
-    from vecspeak.concepts import concept_folder, save_concept
-    from vecspeak.decoding import Decoding
+    with fast_imports():
+        from vecspeak.bundled import open_model
+        from vecspeak.compare import compare as compared
+        from vecspeak.concepts import concept_folder, save_concept
+        from vecspeak.decoding import Decoding
 
     sides = read_ids(first), read_ids(second)
     decoding = Decoding(max_tokens=100, guidance=guidance, best_of=best_of)
