@@ -141,7 +141,7 @@ numbers per film: no title, no text. The films it is asked about here were held 
 {_cards(page.held_out)}
 </section>
 <section>
-<h2>Between films, and two at once</h2>
+<h2>Where no film is, and two at once</h2>
 <p class="note">Any point of the space can be asked about, also one where no film is.</p>
 {_cards(page.made)}
 </section>
