@@ -140,8 +140,13 @@ def _resolved(expression: Expression, space: Space, directions: Mapping[str, Dir
 
 
 def _summed(terms: Sequence[tuple[float, Expression]], space: Space, directions: Mapping[str, Direction]) -> Point:
-    pushes = [(weight, directions[part.text]) for weight, part in terms if _is_direction(part, space, directions)]
-    placed = [(weight, part) for weight, part in terms if not _is_direction(part, space, directions)]
+    pushes: list[tuple[float, Direction]] = []
+    placed: list[tuple[float, Expression]] = []
+    for weight, part in terms:
+        if isinstance(part, Name) and part.text not in space and part.text in directions:
+            pushes.append((weight, directions[part.text]))
+        else:
+            placed.append((weight, part))
     if not placed:
         raise PointError(f"{pushes[0][1].name!r} is a concept, a way and no place: begin with a point.")
     points = [_resolved(part, space, directions) for _, part in placed]
@@ -150,10 +155,6 @@ def _summed(terms: Sequence[tuple[float, Expression]], space: Space, directions:
     for strength, direction in pushes:
         point = point.steer(direction, strength)
     return point
-
-
-def _is_direction(part: Expression, space: Space, directions: Mapping[str, Direction]) -> bool:
-    return isinstance(part, Name) and part.text not in space and part.text in directions
 
 
 def _combined(points: Sequence[Point], weights: Sequence[float], *, label: str) -> Point:

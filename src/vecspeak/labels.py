@@ -56,7 +56,8 @@ def cluster_numbers(space: Space, layout_N2: np.ndarray, *, method: Method, coun
         if count is not None:
             raise ConfigError("hdbscan finds the number of clusters itself; leave the count out, or take kmeans.")
         smallest = max(5, len(space) // 60)
-        numbers = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(layout_N2)
+        finder = HDBSCAN(min_cluster_size=smallest, copy=True)  # pyright: ignore[reportArgumentType] - it is a bool
+        numbers = finder.fit_predict(layout_N2)
         return [None if number < 0 else str(number) for number in numbers.tolist()]
     from sklearn.cluster import KMeans
 
@@ -66,7 +67,7 @@ def cluster_numbers(space: Space, layout_N2: np.ndarray, *, method: Method, coun
     vectors_NE = space.vectors
     if space.metric == "cosine":
         vectors_NE = vectors_NE / np.linalg.norm(vectors_NE, axis=1, keepdims=True)
-    return [str(number) for number in KMeans(count, n_init=4, random_state=0).fit_predict(vectors_NE).tolist()]
+    return [str(number) for number in KMeans(count, random_state=0).fit_predict(vectors_NE).tolist()]
 
 
 def column_clusters(space: Space, column: str) -> list[str | None]:
