@@ -4,7 +4,7 @@ Written as Parquet that Embedding Atlas, DuckDB and pandas open as it is: one ro
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from vecspeak.decoding import Decoding
 from vecspeak.elm import Answer, Elm, Question
 from vecspeak.errors import ConfigError
+from vecspeak.geometry import mean
 from vecspeak.prompts import slot_names
-from vecspeak.space import Point, Space, at_length
+from vecspeak.space import Point, Space
 
 NOISE = "(none)"
 """Label of the entities that lie in no cluster."""
@@ -118,12 +119,8 @@ def label_clusters(
 
 
 def centre_of(space: Space, rows: Sequence[int], *, label: str) -> Point:
-    """The mean of some entities; under cosine at the mean of their lengths. Raises PointError where it is zero."""
-    members_NE = space.vectors[list(rows)]
-    centre_E = members_NE.mean(0, dtype=np.float64)
-    if space.metric == "cosine":
-        centre_E = at_length(centre_E, float(np.linalg.norm(members_NE, axis=1).mean()), what=label)
-    return space.point(centre_E.astype(np.float32), label=label)
+    """`geometry.mean` of the entities in these rows, under a short label."""
+    return replace(mean([space[space.ids[row]] for row in rows]), label=label)
 
 
 def distinct_words(elm: Elm, points: Sequence[Point]) -> list[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from vecspeak.elm import Elm
 from vecspeak.errors import ConfigError
 from vecspeak.examples import Example
 from vecspeak.muon import Muon
-from vecspeak.prompts import token_ids
 from vecspeak.runs import Checkpoint, log_row, save_checkpoint
 from vecspeak.sampling import Sampler
 from vecspeak.store import add_lora
@@ -264,7 +263,9 @@ def _texts_by_entity(elm: Elm, examples: Sequence[Example]) -> tuple[Tensor, lis
 
 
 def _encoded(elm: Elm, examples: Sequence[Example]) -> list[list[int]]:
-    return [token_ids(elm.tokenizer, example.target) for example in examples]
+    # all in one call: the tokenizer works through a list several times faster than through its texts one by one
+    texts = [example.target for example in examples]
+    return cast(list[list[int]], elm.tokenizer(texts, add_special_tokens=False)["input_ids"])
 
 
 def _idf(elm: Elm, sampler: Sampler) -> Tensor:
