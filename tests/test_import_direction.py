@@ -14,7 +14,7 @@ PACKAGE = ROOT / "src" / "vecspeak"
 # An import points only to the left or upwards. A package (movielens/, serve/) counts as one module.
 ORDER = [
     *["errors"],
-    *["nearest", "spacefile", "space", "prompts", "adapter", "wordspace", "metrics", "splits", "muon"],
+    *["nearest", "spacefile", "space", "prompts", "adapter", "wordspace", "metrics", "splits", "muon", "fits"],
     *["reading", "read_tables", "read_arrays", "importing", "geometry", "encode", "concepts", "tasks"],
     *["teacher", "examples", "sampling", "batching", "decoding", "elm"],
     *["store"],

@@ -3,8 +3,6 @@
 A concept activation vector (Kim et al. 2018; paper, section 4 and appendix G, after Goepfert et al. 2022): linear,
 fitted from two sets of entities, a column, graded preferences or a text. A step of strength 1 is one standard
 deviation of the space's entities along the direction.
-
-Shapes: N examples, E domain dimension, P labelings (the true one and the permuted ones).
 """
 
 import json
@@ -13,24 +11,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from vecspeak.encode import Encoder
 from vecspeak.errors import ConceptError
+from vecspeak.fits import DIFFERENCE_FITS, SET_FITS, SIDE, Quality, balanced_accuracy, pairwise_agreement
 from vecspeak.space import Direction, Space
-
-SIDE = 1_000
-"""Examples of a side, and preferences, that quality is measured on, at most: drawn once with a fixed seed."""
-FOLDS = 5
-PERMUTATIONS = {"mean": 199, "logistic": 39, "ranking": 39}
-"""Random labelings the quality is compared with; the fits that iterate get as few as a level of 0.05 allows."""
-LEVEL = 0.05
-"""A concept whose p value is above is no better than chance."""
 
 SAME_MIDDLE = 0.2
 """Spreads that a space's middle may move, by rows added or left out, before its concepts are another space's."""
@@ -38,27 +29,6 @@ SAME_MIDDLE = 0.2
 Method = Literal["mean", "logistic", "ranking", "text"]
 
 _NAME = re.compile(r"[^\W\d]\w*")
-
-
-class Quality(BaseModel):
-    """How well a concept tells entities that it was not fitted on; chance is 0.5."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    measure: Literal["balanced accuracy", "pairwise agreement"]
-    """Of entities on the right side of the middle, averaged over both sides; of preferences in the right order."""
-    value: Annotated[float, Field(ge=0, le=1)]
-    p: Annotated[float, Field(gt=0, le=1)]
-    """Share of random labelings, this one counted in, that do as well (permutation test)."""
-    examples: int
-    """Entities, or preferences, it was measured on."""
-
-    @property
-    def beats_chance(self) -> bool:
-        return self.p <= LEVEL
-
-    def __str__(self) -> str:
-        return f"{self.measure} {self.value:.2f} on {self.examples} held out in turn (chance 0.50, p {self.p:.3f})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +135,8 @@ class Concept(Direction):
         rows_N2 = np.array([[row_of[more], row_of[less]] for more, less in pairs])
         difference_NE = vectors_NE[rows_N2[:, 0]] - vectors_NE[rows_N2[:, 1]]
         labels_1N = np.ones((1, len(pairs)), bool)
-        direction_E = _DIFFERENCE_FITS[method](difference_NE, labels_1N)[0]
-        quality = _pairwise_agreement(difference_NE, rows_N2, method=method)
+        direction_E = DIFFERENCE_FITS[method](difference_NE, labels_1N)[0]
+        quality = pairwise_agreement(difference_NE, rows_N2, method=method)
         source = f"{len(pairs)} preferences among {len(ids)} entities"
         return _made(space, direction_E, name=name, method=method, source=source, quality=quality, force=force)
 
@@ -334,11 +304,11 @@ def _fitted_sets(
         total_E = space.mean_vector.astype(np.float64) * len(space)
         direction_E = _mean_of(space, rows_N[label_N], total_E) - _mean_of(space, rows_N[~label_N], total_E)
     else:
-        direction_E = _logistic(space.vectors[rows_N].astype(np.float64), label_N[None])[0]
+        direction_E = SET_FITS[method](space.vectors[rows_N].astype(np.float64), label_N[None])[0]
     rng = np.random.default_rng(0)
     drawn = [rng.permutation(np.flatnonzero(side))[:SIDE] for side in (label_N, ~label_N)]
     sample = np.concatenate(drawn)
-    quality = _balanced_accuracy(space.vectors[rows_N[sample]].astype(np.float64), label_N[sample], method=method)
+    quality = balanced_accuracy(space.vectors[rows_N[sample]].astype(np.float64), label_N[sample], method=method)
     return _made(space, direction_E, name=name, method=method, source=source, quality=quality, force=force)
 
 
@@ -372,108 +342,6 @@ def _mean_of(space: Space, rows_N: np.ndarray, total_E: np.ndarray) -> np.ndarra
     others = np.ones(len(space), bool)
     others[rows_N] = False
     return (total_E - space.vectors[others].sum(0, dtype=np.float64)) / len(rows_N)
-
-
-def _mean_difference(x_NE: np.ndarray, labels_PN: np.ndarray) -> np.ndarray:
-    """(P, E) mean of the positives minus mean of the negatives, for each labeling."""
-    counts_P1 = labels_PN.sum(1, keepdims=True)
-    sums_PE = labels_PN.astype(np.float64) @ x_NE
-    others_PE = x_NE.sum(0) - sums_PE
-    return sums_PE / np.maximum(counts_P1, 1) - others_PE / np.maximum(len(x_NE) - counts_P1, 1)
-
-
-def _logistic(x_NE: np.ndarray, labels_PN: np.ndarray) -> np.ndarray:
-    from sklearn.linear_model import LogisticRegression
-
-    found = np.zeros((len(labels_PN), x_NE.shape[1]))
-    spread = x_NE.std() or 1.0
-    for row, label_N in enumerate(labels_PN):
-        if 0 < label_N.sum() < len(label_N):
-            model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=500)
-            found[row] = model.fit(x_NE / spread, label_N).coef_[0]
-    return found
-
-
-def _mean_preference(difference_NE: np.ndarray, labels_PN: np.ndarray) -> np.ndarray:
-    """(P, E) mean difference; a label of False turns the preference round."""
-    return np.where(labels_PN, 1.0, -1.0) @ difference_NE / len(difference_NE)
-
-
-def _ranking(difference_NE: np.ndarray, labels_PN: np.ndarray) -> np.ndarray:
-    """(P, E) logistic regression without an intercept on each difference and its mirror image."""
-    from sklearn.linear_model import LogisticRegression
-
-    spread = difference_NE.std() or 1.0
-    both_NE = np.concatenate([difference_NE, -difference_NE]) / spread
-    found = []
-    for label_N in labels_PN:
-        model = LogisticRegression(C=1.0, fit_intercept=False, max_iter=500)
-        found.append(model.fit(both_NE, np.concatenate([label_N, ~label_N])).coef_[0])
-    return np.stack(found)
-
-
-_SET_FITS = {"mean": _mean_difference, "logistic": _logistic}
-_DIFFERENCE_FITS = {"mean": _mean_preference, "ranking": _ranking}
-
-
-# ---- quality
-
-
-def _balanced_accuracy(x_NE: np.ndarray, label_N: np.ndarray, *, method: Literal["mean", "logistic"]) -> Quality:
-    """Cross-validated over FOLDS folds, each with its part of either side, against permuted labels."""
-    rng = np.random.default_rng(0)
-    labels_PN = np.stack([label_N, *(rng.permutation(label_N) for _ in range(PERMUTATIONS[method]))])
-    fold_N = np.empty(len(label_N), int)
-    for side in (label_N, ~label_N):
-        fold_N[side] = rng.permutation(np.arange(side.sum()) % FOLDS)
-    right_PN = np.zeros(labels_PN.shape, bool)
-    for fold in range(FOLDS):
-        tested = fold_N == fold
-        train_NE, train_PN = x_NE[~tested], labels_PN[:, ~tested]
-        directions_PE = _SET_FITS[method](train_NE, train_PN)
-        scores_PN = directions_PE @ train_NE.T
-        counts_P = train_PN.sum(1)
-        of_positive_P = (scores_PN * train_PN).sum(1) / np.maximum(counts_P, 1)
-        of_negative_P = (scores_PN * ~train_PN).sum(1) / np.maximum(train_PN.shape[1] - counts_P, 1)
-        middle_P1 = (of_positive_P + of_negative_P)[:, None] / 2
-        right_PN[:, tested] = (directions_PE @ x_NE[tested].T > middle_P1) == labels_PN[:, tested]
-    positives_P = (right_PN & labels_PN).sum(1) / label_N.sum()
-    negatives_P = (right_PN & ~labels_PN).sum(1) / (~label_N).sum()
-    return _against_chance("balanced accuracy", (positives_P + negatives_P) / 2, examples=len(label_N))
-
-
-def _pairwise_agreement(
-    difference_NE: np.ndarray, rows_N2: np.ndarray, *, method: Literal["mean", "ranking"]
-) -> Quality:
-    """Of preferences between two entities that are both unseen: entities are split in three, three times over,
-    against preferences turned round at random. Where no such preference exists, 0.5 on none."""
-    rng = np.random.default_rng(0)
-    kept = np.sort(rng.permutation(len(rows_N2))[: 2 * SIDE])
-    difference_NE, rows_N2 = difference_NE[kept], rows_N2[kept]
-    flips_PN = rng.random((PERMUTATIONS[method], len(rows_N2))) < 0.5
-    labels_PN = np.concatenate([np.ones((1, len(rows_N2)), bool), flips_PN])
-    agreed_P, tested_pairs = np.zeros(len(labels_PN)), 0
-    for _ in range(3):
-        part_N2 = rng.integers(3, size=rows_N2.max() + 1)[rows_N2]
-        for part in range(3):
-            tested, trained = (part_N2 == part).all(1), (part_N2 != part).all(1)
-            if not tested.any() or not trained.any():
-                continue
-            directions_PE = _DIFFERENCE_FITS[method](difference_NE[trained], labels_PN[:, trained])
-            ahead_PN = directions_PE @ difference_NE[tested].T > 0
-            agreed_P += (ahead_PN == labels_PN[:, tested]).sum(1)
-            tested_pairs += int(tested.sum())
-    if not tested_pairs:
-        return Quality(measure="pairwise agreement", value=0.5, p=1.0, examples=0)
-    return _against_chance("pairwise agreement", agreed_P / tested_pairs, examples=len(rows_N2))
-
-
-def _against_chance(
-    measure: Literal["balanced accuracy", "pairwise agreement"], values_P: np.ndarray, *, examples: int
-) -> Quality:
-    value = float(values_P[0])
-    p = float(np.mean(values_P >= value - 1e-12))
-    return Quality(measure=measure, value=value, p=p, examples=examples)
 
 
 # ---- helpers
