@@ -2,8 +2,8 @@
 
     python pocket/report.py ../shared/data docs
 
-Writes docs/results-best-of.md (summary and description, greedy, guided and best of 8) and docs/results.md (all
-tasks, greedy); prints the bits per character for docs/pocket.md.
+Writes docs/results-best-of.md (summary and description, best of 8 beside the others) and docs/results.md (all
+tasks, greedy and as the model answers by itself); prints the bits per character for docs/pocket.md.
 """
 
 import argparse
@@ -13,12 +13,7 @@ from base import bits_per_character
 from corpus import held_out, passages
 
 from vecspeak import load_bundled, load_tasks
-from vecspeak.decoding import Decoding
-from vecspeak.evaluate import evaluate
-
-GREEDY = Decoding(max_tokens=110)
-GUIDED = Decoding(max_tokens=110, guidance=1.0)
-BEST_OF = Decoding(max_tokens=110, guidance=1.0, best_of=8)
+from vecspeak.evaluate import evaluate, usual_decodings
 
 
 def main() -> None:
@@ -38,9 +33,10 @@ def main() -> None:
         print(f"[{done + 1}/{total}] {what}", flush=True)
 
     chosen = {name: tasks[name] for name in ("summary", "description")}
+    usual = usual_decodings(elm)
     for name, asked, decodings in (
-        ("results-best-of", chosen, {"greedy": GREEDY, "guided": GUIDED, "guided, best of 8": BEST_OF}),
-        ("results", tasks, {"greedy": GREEDY}),
+        ("results-best-of", chosen, usual),
+        ("results", tasks, {name: usual[name] for name in ("greedy", "own")}),
     ):
         report = evaluate(elm, elm.space, asked, decodings=decodings, progress=tell)
         (args.docs / f"{name}.md").write_text(report.to_markdown(), encoding="utf-8")

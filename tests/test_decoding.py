@@ -125,8 +125,8 @@ OPTIONS = {
     "nucleus": {"temperature": 1.5, "top_p": 0.7},
     "guided": {"guidance": 1.5},
     "guided and sampled": {"temperature": 1.0, "guidance": 1.5},
-    "without repeats": {"no_repeat": 1},
-    "guided without repeats": {"no_repeat": 2, "guidance": 1.5},
+    "penalised": {"frequency_penalty": 0.7},
+    "guided and penalised": {"frequency_penalty": 0.7, "guidance": 1.5},
 }
 
 
@@ -155,28 +155,35 @@ def test_guidance_by_the_same_prompt_changes_nothing():
     assert answers(model, [prompt], guidance=5.0, unguided=[prompt]) == answers(model, [prompt])
 
 
-@pytest.mark.parametrize("n", [1, 2])
-def test_no_run_of_n_tokens_comes_twice_and_the_rest_is_greedy(n):
-    """Against every token tried in order of its logit."""
+@pytest.mark.parametrize("penalty", [0.3, 2.0, -0.5])
+def test_a_token_loses_the_penalty_for_each_time_it_was_written(penalty):
     model = base_of("gpt2")
-    repeated = 0
+    changed = 0
     for seed in range(4):
         prompt, expected = prompt_ids(6, seed=seed), []
         while len(expected) < 40:
-            for token in next_logits(model, [*prompt.tolist(), *expected]).argsort(descending=True).tolist():
-                runs = [tuple([*expected, token][i : i + n]) for i in range(len(expected) + 2 - n)]
-                if len(runs) == len(set(runs)):
-                    break
-            expected.append(token)
-        assert answers(model, [prompt], max_tokens=40, no_repeat=n) == [expected]
-        repeated += expected != answers(model, [prompt], max_tokens=40)[0]
-    assert repeated, "a random base repeats itself in some case"
+            logits_V = next_logits(model, [*prompt.tolist(), *expected])
+            for token in expected:
+                logits_V[token] -= penalty
+            expected.append(int(logits_V.argmax()))
+        assert answers(model, [prompt], max_tokens=40, frequency_penalty=penalty) == [expected]
+        changed += expected != answers(model, [prompt], max_tokens=40)[0]
+    assert changed, "a random base repeats itself in some case"
 
 
-def test_where_a_repeat_is_ruled_out_guidance_still_chooses_a_plausible_token():
-    model, prompt = base_of("llama"), prompt_ids(8)
-    (ids,) = answers(model, [prompt], unguided=[prompt_ids(8, seed=1)], guidance=20.0, no_repeat=1, max_tokens=60)
-    assert len(ids) == len(set(ids)) == 60
+def test_guidance_chooses_among_what_is_plausible_after_the_penalty():
+    """The penalty comes off both sides, so it is taken once, not once more for every unit of guidance."""
+    model, prompt, mean = base_of("llama"), prompt_ids(8), prompt_ids(8, seed=1)
+    expected: list[int] = []
+    for _ in range(20):
+        right_V, mean_V = (next_logits(model, [*p.tolist(), *expected]) for p in (prompt, mean))
+        for token in expected:
+            right_V[token] -= 0.8
+            mean_V[token] -= 0.8
+        guided_V = right_V + 2.0 * (right_V - mean_V)
+        guided_V[right_V < right_V.max() + np.log(0.1)] = -np.inf
+        expected.append(int(guided_V.argmax()))
+    assert answers(model, [prompt], unguided=[mean], guidance=2.0, frequency_penalty=0.8, max_tokens=20) == [expected]
 
 
 def test_equal_seeds_draw_equal_answers():
@@ -227,8 +234,8 @@ def test_an_answer_ends_with_the_tokenizers_end_token_or_the_bases(monkeypatch):
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.1}, "top_p is 1.1"),
         ({"guidance": -1.0}, "guidance is -1.0"),
-        ({"no_repeat": -1}, "no_repeat is -1"),
-        ({"no_repeat": 17}, "no_repeat is 17; expected 0 to 16"),
+        ({"frequency_penalty": -2.1}, "frequency_penalty is -2.1"),
+        ({"frequency_penalty": 3}, "frequency_penalty is 3; expected -2 to 2"),
         ({"best_of": 0}, "best_of is 0"),
         ({"best_of": 65}, "best_of is 65"),
     ],

@@ -248,6 +248,17 @@ def test_best_of_in_a_batch_is_best_of_alone(judged):
         assert [c.text for c in alone.candidates] == [c.text for c in answer.candidates]
 
 
+def test_the_models_own_decoding_holds_where_a_question_does_not_say(judged):
+    own = {"guidance": 2.0, "frequency_penalty": 1.5, "max_tokens": 9}
+    asked = Elm(judged.base, judged.tokenizer, judged.adapter, judged.fingerprint, decoding=Decoding(**own)).eval()
+    told = judged.ask("Describe {x}.", x=A, **own).text
+    plain = judged.ask("Describe {x}.", x=A, max_tokens=9).text
+    assert told != plain
+    assert asked.ask("Describe {x}.", x=A).text == told
+    assert "".join(asked.stream("Describe {x}.", x=A)).strip() == told
+    assert asked.ask("Describe {x}.", x=A, guidance=0, frequency_penalty=0).text == plain
+
+
 def test_no_questions_no_answers(judged):
     assert judged.ask_many([], decoding=Decoding()) == []
 

@@ -60,6 +60,7 @@ class FakeElm:
 
     def __init__(self, space, reply, *, blind=False):
         self.encoder = WordCounts()
+        self.decoding = Decoding()
         self.fingerprint = SimpleNamespace(mean=space.mean_vector)
         self.asked = []
         self._reply, self._blind = reply, blind

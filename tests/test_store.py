@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny import E, vectors
 
 import vecspeak
+from vecspeak.decoding import Decoding
 from vecspeak.elm import Elm
 from vecspeak.errors import ModelError
 from vecspeak.space import Space
@@ -132,10 +133,16 @@ def test_a_save_that_fails_leaves_the_old_folder(tmp_path, monkeypatch):
 def test_the_manifest_keeps_every_field(tmp_path):
     elm = tiny.elm()
     told = tiny.manifest(elm, base="x").model_copy(
-        update={"revision": "abc", "provenance": {"seed": 3}, "scores": {"gap": 0.5}, "encoder": "letters"}
-    )
+        update={"revision": "abc", "provenance": {"seed": 3}, "scores": {"gap": 0.5}, "encoder": "letters",
+                "decoding": Decoding(guidance=1.0, frequency_penalty=0.5)}
+    )  # fmt: skip
     save(elm, tmp_path / "model", manifest=told)
     assert read_manifest(tmp_path / "model") == told
+
+
+def test_a_model_answers_as_its_manifest_says(saved):
+    edited(saved, decoding={"guidance": 1.5, "max_tokens": 7})
+    assert load(saved).decoding == Decoding(guidance=1.5, max_tokens=7)
 
 
 # ---- refusals

@@ -19,19 +19,21 @@ def ask(
     model: Annotated[str, typer.Argument(help="Model folder, or `films`, the bundled one.")],
     prompt: Annotated[str, typer.Argument(help="Any sentence with slots: 'Describe {film}.'")],
     space: Annotated[Path | None, typer.Option(help="Folder of the space (default: the model's own).")] = None,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 120,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Equal seeds, equal answers.")] = 0,
-    guidance: Annotated[float, typer.Option(help="Push away from what the mean vector says; 0 is off.")] = 0.0,
-    no_repeat: Annotated[int, typer.Option(help="n: no n tokens in a row twice, which stops loops; 0 is off.")] = 0,
-    best_of: Annotated[int, typer.Option(help="Sample so many, give the most consistent.")] = 1,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Equal seeds, equal answers.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Push away from what the mean vector says; 0: off.")] = None,
+    frequency_penalty: Annotated[float | None, typer.Option(help="Against repeated words; 0: off.")] = None,
+    best_of: Annotated[int | None, typer.Option(help="Sample so many, give the most consistent.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask about points of a space.
 
     Each slot of the prompt is an option: --film 296 for an entity, --film 296:356@0.5 for a point between
     two, --film 'mean(1,2,3)' for a middle, --film 296+funny*1.5 for one pushed along a concept.
+
+    How to answer, where no option says: as the model's elm.json names it.
     """
     slots = dict(_slot_options(context.args))
     with fast_imports():
@@ -49,9 +51,9 @@ def ask(
         "top_p": top_p,
         "seed": seed,
         "guidance": guidance,
-        "no_repeat": no_repeat,
+        "frequency_penalty": frequency_penalty,
     }
-    if best_of == 1 and not as_json:
+    if elm.decoding.but(best_of=best_of).best_of == 1 and not as_json:
         stream = elm.stream(prompt, **options, **points)
         for piece in stream:
             typer.echo(piece, nl=False)

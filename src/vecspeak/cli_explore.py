@@ -15,7 +15,7 @@ from vecspeak.terminal import as_dict, fast_imports, print_json, read_ids, trust
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, or `films`, the bundled one.")]
 SpaceFolder = Annotated[Path | None, typer.Option("--space", help="Folder of the space (default: the model's own).")]
 BestOf = Annotated[int, typer.Option(help="Sample so many answers, give the most consistent.")]
-Guidance = Annotated[float, typer.Option(help="Push away from what the mean vector says; 0 is off.")]
+Guidance = Annotated[float | None, typer.Option(help="Push away from what the mean vector says; 0: off.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -27,7 +27,7 @@ def label(
     count: Annotated[int | None, typer.Option(help="How many clusters kmeans makes.")] = None,
     column: Annotated[str | None, typer.Option(help="Take this column's values as the clusters.")] = None,
     space: SpaceFolder = None,
-    guidance: Guidance = 1.0,
+    guidance: Guidance = None,
     best_of: BestOf = 4,
 ) -> None:
     """Find the clusters of a space and name each by asking about its centre."""
@@ -36,7 +36,6 @@ def label(
 
     with fast_imports():
         from vecspeak.bundled import open_model
-        from vecspeak.decoding import Decoding
         from vecspeak.labels import cluster_numbers, column_clusters, label_clusters, write_labels
         from vecspeak.maps import check_map, map_layout
 
@@ -45,8 +44,8 @@ def label(
     if not out.resolve().parent.is_dir() or out.is_dir():
         raise ConfigError(f"--out {out}: expected a file in a folder that exists.")
     check_map()
-    decoding = Decoding(max_tokens=60, guidance=guidance, best_of=best_of)
     elm = open_model(model, space)
+    decoding = elm.decoding.but(max_tokens=60, guidance=guidance, best_of=best_of)
     opened = elm.space
     assert opened is not None
     console = Console(stderr=True)
@@ -75,7 +74,7 @@ def compare(
     prompt: Annotated[str, typer.Option(help="A question with two slots.")] = "How does {x} differ from {y}?",
     save: Annotated[str | None, typer.Option(help="Keep the direction from B to A as a concept of this name.")] = None,
     space: SpaceFolder = None,
-    guidance: Guidance = 1.0,
+    guidance: Guidance = None,
     best_of: BestOf = 4,
     as_json: AsJson = False,
 ) -> None:
@@ -84,11 +83,10 @@ def compare(
         from vecspeak.bundled import open_model
         from vecspeak.compare import compare as compared
         from vecspeak.concepts import concept_folder, save_concept
-        from vecspeak.decoding import Decoding
 
     sides = read_ids(first), read_ids(second)
-    decoding = Decoding(max_tokens=100, guidance=guidance, best_of=best_of)
     elm = open_model(model, space)
+    decoding = elm.decoding.but(max_tokens=100, guidance=guidance, best_of=best_of)
     assert elm.space is not None
     found = compared(elm, *sides, prompt, name=save or "difference", decoding=decoding)
     if save is not None:

@@ -6,7 +6,7 @@ the padding before it.
 
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -33,8 +33,8 @@ class Decoding:
     seed: int = 0
     guidance: float = 0.0
     """g: logits c + g (c - u), c with the point and u with the mean vector in its place; 0 is off."""
-    no_repeat: int = 0
-    """n: no n tokens in a row come twice in an answer, which stops loops; 0 allows them."""
+    frequency_penalty: float = 0.0
+    """Taken from a token's logit for each time that the answer holds it already, as in OpenAI's API; stops loops."""
     best_of: int = 1
     """Sample so many answers (at temperature 0.7 if it is 0) and return the most consistent."""
 
@@ -43,13 +43,18 @@ class Decoding:
             ("max_tokens", 1, 4096),
             ("temperature", 0, 10),
             ("guidance", 0, 20),
-            ("no_repeat", 0, 16),
+            ("frequency_penalty", -2, 2),
             ("best_of", 1, 64),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected {low} to {high}.")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p is {self.top_p}; expected above 0, at most 1.")
+
+    def but(self, **changes: float | None) -> "Decoding":
+        """A copy with these values; None leaves a value as it is. Raises as the constructor."""
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        return replace(self, **given)
 
     @property
     def sampling_temperature(self) -> float:
@@ -86,7 +91,7 @@ def decode(
         assert unguided_BTD is not None
         embeds_BTD, mask_BT = torch.cat([embeds_BTD, unguided_BTD]), mask_BT.repeat(2, 1)
     alive = list(range(rows))
-    written: list[list[int]] = [[] for _ in range(rows)]
+    counts_BV: Tensor | None = None
     cache: Any = None
     step_input: dict[str, Tensor] = {"inputs_embeds": embeds_BTD}
     for _ in range(decoding.max_tokens):
@@ -100,8 +105,9 @@ def decode(
         )
         cache = output.past_key_values
         logits_BV = output.logits[:, -1].float()
-        if decoding.no_repeat:  # before guidance, which must have plausible tokens left to choose among
-            _forbid_repeats(logits_BV[: len(alive)], [written[row] for row in alive], decoding.no_repeat)
+        if decoding.frequency_penalty and counts_BV is not None:
+            # before guidance, which chooses among the tokens plausible now; it sees the same penalty on both sides
+            logits_BV = logits_BV - decoding.frequency_penalty * counts_BV.repeat(len(logits_BV) // len(alive), 1)
         if decoding.guidance > 0:
             logits_BV = _guide(*logits_BV.chunk(2), strength=decoding.guidance)
         chosen = _choose(logits_BV, decoding, [generators[row] for row in alive])
@@ -109,8 +115,10 @@ def decode(
         picked: list[int] = chosen.tolist()
         for row, token in zip(alive, picked, strict=True):
             tokens[row] = token if token not in ends else None
-            written[row].append(token)
         yield tokens
+        if decoding.frequency_penalty:
+            counts_BV = torch.zeros_like(logits_BV) if counts_BV is None else counts_BV
+            counts_BV[torch.arange(len(chosen), device=chosen.device), chosen] += 1
         going = [i for i, token in enumerate(picked) if token not in ends]
         if not going:
             return
@@ -119,6 +127,7 @@ def decode(
             index = torch.tensor(kept, device=mask_BT.device)
             cache.batch_select_indices(index)
             mask_BT, chosen = mask_BT[index], chosen[going]
+            counts_BV = None if counts_BV is None else counts_BV[going]
             alive = [alive[i] for i in going]
         chosen = chosen.repeat(2) if decoding.guidance > 0 else chosen
         step_input = {"input_ids": chosen[:, None]}
@@ -129,14 +138,6 @@ def _guide(right_BV: Tensor, mean_BV: Tensor, *, strength: float) -> Tensor:
     guided = right_BV + strength * (right_BV - mean_BV)
     floor = right_BV.amax(-1, keepdim=True) + torch.log(torch.tensor(PLAUSIBLE))
     return guided.masked_fill(right_BV < floor, float("-inf"))
-
-
-def _forbid_repeats(logits_BV: Tensor, written: Sequence[Sequence[int]], n: int) -> None:
-    """Rule out, in place, every token that would end a run of n tokens for the second time in its row."""
-    for logits_V, ids in zip(logits_BV, written, strict=True):
-        tail = ids[len(ids) - n + 1 :]
-        ends = [ids[i + n - 1] for i in range(len(ids) - n + 1) if ids[i : i + n - 1] == tail]
-        logits_V[ends] = float("-inf")
 
 
 def _choose(logits_BV: Tensor, decoding: Decoding, generators: list[torch.Generator]) -> Tensor:

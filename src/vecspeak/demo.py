@@ -33,14 +33,8 @@ HELD_OUT = ("2081", "2288", "96079")
 SUMMARISE = "Summarise {film}."
 COMPARE = "How does {first} differ from {second}?"
 
-GUIDANCE = 1.0
-"""Answers are pushed away from what the model says of any film (Decoding.guidance)."""
-
 BEST_OF = 8
 """Answers sampled, of which the most consistent is shown."""
-
-NO_REPEAT = 3
-"""No three tokens in a row come twice: a base this small loops otherwise."""
 
 PUSH, STRENGTH = "funny", 2.0
 """A bundled concept, and how many standard deviations a film is pushed along it."""
@@ -193,9 +187,7 @@ def _ask(
     _say(console, f"first words: {', '.join(words)}", "dim")
     _say(console, f"> {prompt}", "cyan")
     with console.status("Sampling answers"):
-        answer = elm.ask(
-            prompt, max_tokens=MAX_TOKENS, guidance=GUIDANCE, no_repeat=NO_REPEAT, best_of=BEST_OF, **points
-        )
+        answer = elm.ask(prompt, max_tokens=MAX_TOKENS, best_of=BEST_OF, **points)
     assert answer.consistency is not None and answer.distance is not None
     _say(console, answer.text)
     first = next(iter(points.values()))

@@ -129,13 +129,16 @@ class Elm(nn.Module):
         fingerprint: Fingerprint,
         *,
         space: Space | None = None,
+        decoding: Decoding | None = None,
     ):
+        """`decoding`: how the model answers where a question does not say, `Decoding()` by default."""
         super().__init__()
         self.base = base
         self.tokenizer = tokenizer
         self.adapter = adapter
         self.fingerprint = fingerprint
         self.space = space
+        self.decoding = decoding or Decoding()
 
     # ---- injection and loss
 
@@ -190,20 +193,21 @@ class Elm(nn.Module):
         self,
         prompt: str,
         *,
-        max_tokens: int = 120,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        guidance: float = 0.0,
-        no_repeat: int = 0,
-        best_of: int = 1,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        guidance: float | None = None,
+        frequency_penalty: float | None = None,
+        best_of: int | None = None,
         **points: Point | np.ndarray,
     ) -> Answer:
         """Ask about points: `elm.ask("Describe {film}.", film=point, best_of=8)`.
 
         Args:
             prompt: any sentence with slots in braces.
-            max_tokens, temperature, top_p, seed, guidance, no_repeat, best_of: see `Decoding`.
+            max_tokens, temperature, top_p, seed, guidance, frequency_penalty, best_of: see `Decoding`; None is
+                the model's own value, in `elm.decoding`.
             points: one Point, or vector (E,), for each slot.
 
         Raises:
@@ -212,7 +216,10 @@ class Elm(nn.Module):
             ConfigError: a decoding value out of range, or more tokens than the base has positions.
             EncoderError: best_of above 1 in a space without an encoder, or one that is not installed.
         """
-        decoding = Decoding(max_tokens, temperature, top_p, seed, guidance, no_repeat, best_of)
+        decoding = self.decoding.but(
+            max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, guidance=guidance,
+            frequency_penalty=frequency_penalty, best_of=best_of,
+        )  # fmt: skip
         return self.ask_many([Question(prompt, points)], decoding=decoding)[0]
 
     def ask_many(self, questions: Sequence[Question], *, decoding: Decoding, batch_size: int = 16) -> list[Answer]:
@@ -240,16 +247,19 @@ class Elm(nn.Module):
         self,
         prompt: str,
         *,
-        max_tokens: int = 120,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        guidance: float = 0.0,
-        no_repeat: int = 0,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        guidance: float | None = None,
+        frequency_penalty: float | None = None,
         **points: Point | np.ndarray,
     ) -> "Stream":
-        """The answer's text piece by piece, as `ask` gives it with the same arguments; raises as `ask`."""
-        decoding = Decoding(max_tokens, temperature, top_p, seed, guidance, no_repeat)
+        """The answer's text piece by piece, as `ask` gives it with these arguments and `best_of=1`; raises as `ask`."""
+        decoding = self.decoding.but(
+            max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, guidance=guidance,
+            frequency_penalty=frequency_penalty, best_of=1,
+        )  # fmt: skip
         rendered, checked = self._checked(Question(prompt, points), decoding)
         return Stream(self._pieces(prompt, rendered, checked, decoding))
 

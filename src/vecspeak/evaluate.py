@@ -6,7 +6,6 @@ Shapes: N examples of a task, M entities of the side, E domain dimension, L dime
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +35,6 @@ from vecspeak.tasks import TaskSet
 
 TRAINING_SIDE = "train"
 
-DECODINGS: Mapping[str, Decoding] = MappingProxyType(
-    {
-        "greedy": Decoding(),
-        "guided": Decoding(guidance=1.0),
-        "guided, best of 8": Decoding(guidance=1.0, best_of=8),
-    }
-)
-
 Progress = Callable[[str, int, int], None]
 """Called before each step with what it is, the steps done, and all steps."""
 
@@ -54,7 +45,7 @@ def evaluate(
     tasks: TaskSet,
     *,
     side: str = "test",
-    decodings: Mapping[str, Decoding] = DECODINGS,
+    decodings: Mapping[str, Decoding] | None = None,
     seed: int = 0,
     limit: int | None = None,
     samples: int = 20,
@@ -76,7 +67,7 @@ def evaluate(
         space: its space, with a `split` column that names a side per entity, "train" among them.
         tasks: what to ask.
         side: whose entities to ask about.
-        decodings: name -> how to decode.
+        decodings: name -> how to decode; by default greedily, as the model does by itself, and the best of 8 such.
         seed: of the bootstrap and of who is swapped with whom. Sampling has its own, in `decodings`.
         limit: ask only about the first so many entities in the order of ids; the candidates stay all.
         samples: how many unpicked answers the report shows.
@@ -87,6 +78,7 @@ def evaluate(
         EncoderError: the model's encoder is unknown, or does not fit the space.
         ConfigError: no decoding, one named as a control is, or a limit below 2.
     """
+    decodings = usual_decodings(elm) if decodings is None else decodings
     _check_settings(decodings, limit)
     encoder = _encoder_of(elm, space)
     cohort = _Cohort.of(space, tasks, side=side, limit=limit)
@@ -109,6 +101,12 @@ def evaluate(
         skipped=cohort.skipped,
         samples=tuple(_samples(space, cohort, judged, count=samples)),
     )
+
+
+def usual_decodings(elm: Elm) -> dict[str, Decoding]:
+    """Greedy, the model's own decoding where that is another, and the model's own with the best of 8 samples."""
+    own = {} if elm.decoding == Decoding() else {"own": elm.decoding}
+    return {"greedy": Decoding(), **own, "own, best of 8": elm.decoding.but(best_of=8)}
 
 
 def _check_settings(decodings: Mapping[str, Decoding], limit: int | None) -> None:

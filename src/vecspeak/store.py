@@ -26,6 +26,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from vecspeak.adapter import Adapter
+from vecspeak.decoding import Decoding
 from vecspeak.elm import Elm, Fingerprint
 from vecspeak.errors import ModelError
 from vecspeak.space import Space
@@ -63,6 +64,8 @@ class Manifest(BaseModel):
     tasks: str
     """Task set the model was trained on."""
     provenance: dict[str, Any] = {}
+    decoding: Decoding = Decoding()
+    """How it answers where a question does not say."""
     scores: dict[str, Any] = {}
 
 
@@ -178,7 +181,7 @@ def load(path: str | Path, *, space: Space | None = None) -> Elm:
     )
     if space is not None:
         check_space(fingerprint, space)
-    return Elm(base, tokenizer, adapter, fingerprint, space=space).eval()
+    return Elm(base, tokenizer, adapter, fingerprint, space=space, decoding=manifest.decoding).eval()
 
 
 def check_space(fingerprint: Fingerprint, space: Space) -> None:

@@ -217,6 +217,7 @@ def manifest(elm: Elm, config: TrainConfig) -> Manifest:
         encoder=elm.fingerprint.encoder,
         space=str(config.space.resolve()),
         tasks=config.tasks,
+        decoding=elm.decoding,
         provenance={"config": json.loads(config.model_dump_json())},
     )
 
