@@ -1,6 +1,7 @@
 """How well concepts fitted on graded human judgements order films they have not seen, judged by other raters.
 
-    python benchmarks/soft_attributes.py ../shared/data          (half a minute)
+    python benchmarks/soft_attributes.py ../shared/data                                 the bundled semantic vectors
+    python benchmarks/soft_attributes.py ../shared/data --space runs/items.lance        any other space with these ids
 
 Balog, Radlinski, Karatzoglou 2021: raters said of an attribute which films have less, as much or more of it than a
 reference film. Every judgement gives preferences (more, less). Films are split in three, raters in two: a concept is
@@ -79,11 +80,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--method", choices=["mean", "ranking"], default="mean")
+    parser.add_argument("--space", type=Path, default=bundled_space_path())
     args = parser.parse_args()
-    space = Space.open(bundled_space_path())
+    space = Space.open(args.space)
+    known = set(Space.open(bundled_space_path()).ids) & set(space.ids)  # the same films for every kind of vector
     rng = np.random.default_rng(1)
     rows = []
-    for attribute, judged in judgements(args.data, set(space.ids)).items():
+    for attribute, judged in judgements(args.data, known).items():
         agreements, randoms, counts = [], [], []
         for fitted, tested in splits(judged):
             concept = Concept.fit_preferences(space, fitted, name="attribute", method=args.method, force=True)

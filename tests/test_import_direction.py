@@ -15,10 +15,10 @@ PACKAGE = ROOT / "src" / "vecspeak"
 ORDER = [
     *["errors"],
     *["nearest", "spacefile", "space", "prompts", "adapter", "wordspace", "metrics", "splits", "muon", "fits"],
-    *["reading", "read_tables", "read_arrays", "importing", "geometry", "encode", "concepts", "tasks"],
+    *["reading", "read_tables", "read_arrays", "importing", "factors", "geometry", "encode", "concepts", "tasks"],
     *["teacher", "examples", "sampling", "batching", "decoding", "elm"],
     *["store"],
-    *["maps", "labels", "compare"],
+    *["maps", "labels", "compare", "gaps"],
     *["runs", "stages", "training", "narrate", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
     *["movielens", "serve", "bars", "page", "demo"],

@@ -9,7 +9,7 @@ import typer
 
 from vecspeak.cli_ask import ask
 from vecspeak.cli_concept import concept_app
-from vecspeak.cli_explore import compare, label
+from vecspeak.cli_explore import compare, gaps, label
 from vecspeak.cli_space import space_app
 from vecspeak.cli_train import evaluate, train
 from vecspeak.errors import VecspeakError
@@ -22,6 +22,7 @@ app.add_typer(concept_app, name="concept")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(ask)
 app.command()(label)
 app.command()(compare)
+app.command()(gaps)
 app.command()(train)
 app.command()(evaluate)
 

@@ -1,20 +1,27 @@
-"""`vecspeak label` and `vecspeak compare`: what lives in the regions of a space, and what sets two sets apart.
+"""`vecspeak label`, `compare` and `gaps`: what lives in a space's regions, what sets two apart, what is missing.
 
 vecspeak label films --out films-labels.parquet
 vecspeak compare films 1,2,3 4,5,6
+vecspeak gaps items-elm users.lance
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vecspeak.errors import ConfigError
 from vecspeak.terminal import as_dict, fast_imports, print_json, read_ids, trust_line
 
+if TYPE_CHECKING:
+    from vecspeak.decoding import Decoding
+    from vecspeak.elm import Elm
+
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, or `films`, the bundled one.")]
 SpaceFolder = Annotated[Path | None, typer.Option("--space", help="Folder of the space (default: the model's own).")]
-BestOf = Annotated[int, typer.Option(help="Sample so many answers, give the most consistent.")]
+BestOf = Annotated[
+    int | None, typer.Option(help="Sample so many answers, give the most consistent (default: 4 with an encoder).")
+]
 Guidance = Annotated[float | None, typer.Option(help="Push away from what the mean vector says; 0: off.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -28,7 +35,7 @@ def label(
     column: Annotated[str | None, typer.Option(help="Take this column's values as the clusters.")] = None,
     space: SpaceFolder = None,
     guidance: Guidance = None,
-    best_of: BestOf = 4,
+    best_of: BestOf = None,
 ) -> None:
     """Find the clusters of a space and name each by asking about its centre."""
     from rich.console import Console
@@ -45,7 +52,7 @@ def label(
         raise ConfigError(f"--out {out}: expected a file in a folder that exists.")
     check_map()
     elm = open_model(model, space)
-    decoding = elm.decoding.but(max_tokens=60, guidance=guidance, best_of=best_of)
+    decoding = _decoding(elm, max_tokens=60, guidance=guidance, best_of=best_of)
     opened = elm.space
     assert opened is not None
     console = Console(stderr=True)
@@ -75,7 +82,7 @@ def compare(
     save: Annotated[str | None, typer.Option(help="Keep the direction from B to A as a concept of this name.")] = None,
     space: SpaceFolder = None,
     guidance: Guidance = None,
-    best_of: BestOf = 4,
+    best_of: BestOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two sets of entities: words, a direction with its quality, and an answer about both centres."""
@@ -86,7 +93,7 @@ def compare(
 
     sides = read_ids(first), read_ids(second)
     elm = open_model(model, space)
-    decoding = elm.decoding.but(max_tokens=100, guidance=guidance, best_of=best_of)
+    decoding = _decoding(elm, max_tokens=100, guidance=guidance, best_of=best_of)
     assert elm.space is not None
     found = compared(elm, *sides, prompt, name=save or "difference", decoding=decoding)
     if save is not None:
@@ -101,3 +108,55 @@ def compare(
     typer.echo(f"told apart: {quality}")
     typer.echo(found.answer.text)
     typer.echo(trust_line(found.answer), err=True)
+
+
+def gaps(
+    model: ModelName,
+    users: Annotated[Path, typer.Argument(help="Space of users, from the same factorisation as the model's items.")],
+    prompt: Annotated[str, typer.Option(help="Asked of every gap; one slot.")] = "Describe {x}.",
+    count: Annotated[int, typer.Option(help="How many gaps.")] = 10,
+    emptiness: Annotated[
+        float, typer.Option(help="How far from the items, as a percentile of the items' own distances.")
+    ] = 50.0,
+    space: SpaceFolder = None,
+    guidance: Guidance = None,
+    best_of: BestOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find where many users would have a favourite though no item is there, and ask what it would be."""
+    with fast_imports():
+        from vecspeak.bundled import open_model
+        from vecspeak.elm import Question
+        from vecspeak.gaps import find_gaps
+        from vecspeak.prompts import the_slot
+        from vecspeak.space import Space
+
+    slot = the_slot(prompt)
+    elm = open_model(model, space)
+    assert elm.space is not None
+    found = find_gaps(elm.space, Space.open(users), count=count, emptiness=emptiness)
+    decoding = _decoding(elm, max_tokens=60, guidance=guidance, best_of=best_of)
+    answers = elm.ask_many([Question(prompt, {slot: gap.point}) for gap in found.found], decoding=decoding)
+    if as_json:
+        told = [
+            {"point": gap.point.label, "audience": gap.audience, "fans": list(gap.fans), **as_dict(answer, elm)}
+            for gap, answer in zip(found.found, answers, strict=True)
+        ]
+        items = {"users": found.users, "median_item": found.median_item, "best_item": found.best_item}
+        print_json(items | {"gaps": told})
+        return
+    typer.echo(
+        f"{len(found.found)} gaps. Of an existing item, as well known: a favourite of {found.median_item:.1%} of "
+        f"{found.users:,} users (median), {found.best_item:.1%} (best)."
+    )
+    for gap, answer in zip(found.found, answers, strict=True):
+        nearest = ", ".join(neighbour.title or neighbour.id for neighbour in gap.neighbours)
+        typer.echo(f"\n{gap.point.label}  a favourite of {gap.audience:.1%}, most of users {', '.join(gap.fans)}")
+        typer.echo(f"  {answer.text}")
+        typer.echo(f"  farther from the items than {answer.distance:.0f} % of them are; nearest: {nearest}")
+
+
+def _decoding(elm: "Elm", *, max_tokens: int, guidance: float | None, best_of: int | None) -> "Decoding":
+    """The model's own, but for what was asked; several samples only where an encoder can choose among them."""
+    usual = 4 if elm.fingerprint.encoder else 1
+    return elm.decoding.but(max_tokens=max_tokens, guidance=guidance, best_of=usual if best_of is None else best_of)

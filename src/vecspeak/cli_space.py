@@ -72,6 +72,57 @@ def import_(
 
 
 @space_app.command()
+def factorise(
+    ratings: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines of ratings, such as MovieLens's.")],
+    items: Annotated[Path, typer.Argument(help="Folder to make, such as items.lance.")],
+    users: Annotated[Path, typer.Argument(help="Folder to make, such as users.lance.")],
+    user_column: Annotated[str, typer.Option(help="Column of ratings.")] = "userId",
+    item_column: Annotated[str, typer.Option(help="Column of ratings.")] = "movieId",
+    rating_column: Annotated[str, typer.Option(help="Column of ratings.")] = "rating",
+    entities: Annotated[
+        Path | None, typer.Option(help="Table of the items, with titles and texts, joined by --entity-column.")
+    ] = None,
+    entity_column: Annotated[str | None, typer.Option(help="Its ids (default: the item column's name).")] = None,
+    factors: Annotated[int, typer.Option(min=2, max=4096, help="Dimensions of the vectors.")] = 48,
+    fewest: Annotated[int, typer.Option(min=1, help="Leave out items with fewer ratings.")] = 5,
+    licence: Annotated[str | None, typer.Option(help="Terms the vectors may be used under.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace spaces that are there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a space of items and one of users from ratings: behavioural vectors."""
+    import time
+
+    from vecspeak.factors import factorise as factors_of
+    from vecspeak.factors import read_ratings, write_spaces
+    from vecspeak.spacefile import check_target
+
+    for target in (items, users):
+        check_target(target, overwrite=overwrite)
+    began = time.perf_counter()
+    read = read_ratings(ratings, user=user_column, item=item_column, rating=rating_column, fewest=fewest)
+    *made, notes = write_spaces(
+        read,
+        factors_of(read, factors=factors),
+        items,
+        users,
+        entities=entities,
+        entity_column=entity_column or item_column,
+        source=ratings.name,
+        licence=licence,
+        overwrite=overwrite,
+    )
+    if as_json:
+        print_json({"items": _facts(made[0]), "users": _facts(made[1]), "notes": [*read.notes, *notes]})
+        return
+    _print(
+        f"{len(read.values_R):,} ratings of {len(made[0]):,} items by {len(made[1]):,} users -> {items}, {users}"
+        f" ({time.perf_counter() - began:.1f} s)"
+    )
+    for note in (*read.notes, *notes):
+        _print(note)
+
+
+@space_app.command()
 def info(path: SpacePath, as_json: AsJson = False) -> None:
     """Show what a space says about itself."""
     from rich.table import Table

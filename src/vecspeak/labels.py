@@ -16,7 +16,7 @@ from vecspeak.decoding import Decoding
 from vecspeak.elm import Answer, Elm, Question
 from vecspeak.errors import ConfigError
 from vecspeak.geometry import mean
-from vecspeak.prompts import slot_names
+from vecspeak.prompts import the_slot
 from vecspeak.space import Point, Space
 
 NOISE = "(none)"
@@ -98,12 +98,11 @@ def label_clusters(
         own_names: the names say what they are (a column's values), so they stay the labels.
 
     Raises:
-        ConfigError: no cluster at all, or a prompt without exactly one slot.
+        ConfigError: no cluster at all.
+        PromptError: a prompt without exactly one slot.
     """
     space = _space_of(elm)
-    slots = slot_names(prompt)
-    if len(set(slots)) != 1:
-        raise ConfigError(f"The prompt {prompt!r} needs one slot, as in 'Describe {{x}}.'")
+    slot = the_slot(prompt)
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         if name is not None:
@@ -113,7 +112,7 @@ def label_clusters(
     ordered = sorted(rows, key=lambda name: (-len(rows[name]), name))
     centres = [centre_of(space, rows[name], label=f"centre of {name}") for name in ordered]
     labels = ordered if own_names else distinct_words(elm, centres)
-    answers = elm.ask_many([Question(prompt, {slots[0]: centre}) for centre in centres], decoding=decoding)
+    answers = elm.ask_many([Question(prompt, {slot: centre}) for centre in centres], decoding=decoding)
     parts = zip(ordered, centres, labels, answers, strict=True)
     return [Cluster(name, len(rows[name]), centre, label, answer) for name, centre, label, answer in parts]
 

@@ -37,6 +37,14 @@ def slot_names(text: str) -> tuple[str, ...]:
     return tuple(name for _, name in _pieces(text) if name is not None)
 
 
+def the_slot(text: str) -> str:
+    """The name of a prompt's one slot. Raises PromptError where it has none or several, or as `slot_names`."""
+    names = set(slot_names(text))
+    if len(names) != 1:
+        raise PromptError(f"The prompt {text!r} needs one slot, as in 'Describe {{x}}.'")
+    return names.pop()
+
+
 @lru_cache(maxsize=4096)
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of a text, without the tokens a tokenizer would put around it."""
