@@ -67,11 +67,12 @@ def interpolation_figure(path: Path, alphas: Sequence[float], sc_PA: np.ndarray,
         banded(ax, alphas, sc_PA, BLUE)
         banded(ax, alphas, shuffled_PA, GREY)
         ax.axhline(float(shuffled_PA.mean()), color=GREY, lw=1, ls=(0, (4, 4)))
-        mean = (1, float(shuffled_PA.mean()))
-        ax.annotate("its mean", mean, (8, 0), textcoords="offset points", color=GREY, va="bottom", fontsize=10)
-        for values_PA, text, colour in ((sc_PA, "its own answer", BLUE), (shuffled_PA, "another pair's answer", GREY)):
+        for values_PA, text, colour in (
+            (sc_PA, "its own answer", BLUE),
+            (shuffled_PA, "another pair's answer\n(dashed: its mean)", GREY),
+        ):
             end = (1, float(values_PA[:, -1].mean()))
-            ax.annotate(text, end, (8, 0), textcoords="offset points", color=colour, va="top", fontweight="bold")
+            ax.annotate(text, end, (8, 0), textcoords="offset points", color=colour, va="center", fontweight="bold")
         ax.set(xlim=(0, 1), ylim=(0, None), xticks=np.linspace(0, 1, 11))
         ax.set_xlabel("share of the way from one film to the other")
         ax.set_ylabel("semantic consistency")

@@ -64,6 +64,24 @@ def test_vectors_are_standardised_and_constant_dimensions_harmless():
     assert {"mean_E", "scale_E"} <= set(adapter.state_dict())
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-6])
+def test_a_made_point_is_not_drowned_by_a_dimension_that_is_constant_in_the_data(scale):
+    adapter = Adapter(
+        torch.zeros(4), torch.tensor([0.05, 0.04, scale, 0.06]), dim_out=D, hidden=HIDDEN, tokens_per_vector=1
+    )
+    made = torch.tensor([0.1, -0.1, 0.7, 0.1])
+    plain = made * torch.tensor([1.0, 1.0, 0.0, 1.0])
+    torch.testing.assert_close(adapter(made), adapter(plain))
+
+
+def test_small_vectors_are_standardised_all_the_same():
+    large = Adapter(torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]), dim_out=D, hidden=HIDDEN, tokens_per_vector=1)
+    small = Adapter(torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]) * 1e-8, dim_out=D, hidden=HIDDEN, tokens_per_vector=1)
+    small.load_state_dict({**large.state_dict(), "scale_E": small.scale_E})
+    points = torch.tensor([[0.3, -4.0, 1.0]])
+    torch.testing.assert_close(small(points * 1e-8), large(points))
+
+
 def test_a_start_from_texts_recovers_a_linear_map():
     adapter = new_adapter()
     points = points_like(adapter, N, seed=2)

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 """Ridge penalties tried, per entity."""
+SMALLEST_SCALE = 1e-12
+CONSTANT = 1e-4
+"""A dimension whose scale is below this share of the scales' root-mean-square counts as constant."""
 
 
 class Adapter(nn.Module):
@@ -26,8 +29,7 @@ class Adapter(nn.Module):
         self.dim_out = dim_out
         self.tokens_per_vector = tokens_per_vector
         self.register_buffer("mean_E", mean_E.detach().clone().float())
-        # a constant dimension says nothing: it must not blow up
-        self.register_buffer("scale_E", scale_E.detach().clone().float().clamp(min=1e-6))
+        self.register_buffer("scale_E", scale_E.detach().clone().float().clamp(min=SMALLEST_SCALE))
         self.rise = nn.Linear(dim_in, hidden)
         self.fall = nn.Linear(hidden, tokens_per_vector * dim_out)
 
@@ -41,7 +43,15 @@ class Adapter(nn.Module):
 
     def features(self, points: Tensor) -> Tensor:
         """Hidden layer: `(..., E)` -> `(..., H)`."""
-        return nn.functional.gelu(self.rise((points - self.mean_E) / self.scale_E))
+        return nn.functional.gelu(self.rise(self.standardised(points)))
+
+    def standardised(self, points: Tensor) -> Tensor:
+        """In units of each dimension's scale; a dimension that is constant in the data says nothing, so it gives 0.
+
+        Off the data it would else drown all others: a made point can be anything there.
+        """
+        says_E = self.scale_E > CONSTANT * self.scale_E.pow(2).mean().sqrt()
+        return torch.where(says_E, (points - self.mean_E) / self.scale_E, 0.0)
 
     def forward(self, points: Tensor) -> Tensor:
         return self.fall(self.features(points)).unflatten(-1, (self.tokens_per_vector, self.dim_out))
