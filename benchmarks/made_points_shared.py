@@ -33,7 +33,7 @@ def ask(elm: Elm, points: Sequence[Point], *, part: str, chunk: int = 64) -> Ask
     decoding = elm.decoding.but(max_tokens=60)
     for first in range(0, len(waiting), chunk):
         questions = [Question("Summarise {film}.", {"film": point}) for point in waiting[first : first + chunk]]
-        answers += elm.ask_many(questions, decoding=decoding)
+        answers += elm.ask_many(questions, decoding=decoding, batch_size=chunk)
         rate = len(answers) / (time.monotonic() - start)
         print(f"{part}: {len(answers)} of {len(waiting)}, {rate:.2f} a second", file=sys.stderr)
     row_of = {key: row for row, key in enumerate(once)}

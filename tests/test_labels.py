@@ -1,5 +1,6 @@
 """Clusters and their names, on a tiny Elm and a space of three clumps."""
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -100,6 +101,11 @@ def test_the_table_has_a_row_for_every_entity(elm, space, tmp_path):
     }
     assert all((row["label"], row["text"], row["score"]) == (NOISE, None, None) for row in rows[35:])
     assert [path.name for path in tmp_path.iterdir()] == ["l.parquet"]
+    counted = duckdb.sql(
+        f"SELECT label, count(*), min(len(vector)) FROM '{tmp_path / 'l.parquet'}' GROUP BY label"
+    ).fetchall()
+    assert sum(count for _, count, _ in counted) == N
+    assert {width for *_, width in counted} == {space.dimension}
 
 
 def test_what_cannot_be_labelled_says_why(elm, space):
