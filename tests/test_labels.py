@@ -112,9 +112,9 @@ def test_duckdb_opens_the_table(elm, space, tmp_path):
     )
     query = f"SELECT count(*), min(len(vector)), max(len(vector)) FROM '{tmp_path / 'l.parquet'}' WHERE label <> ''"
     # in a process of its own: it complains of leaks at the end
-    code = f"import duckdb; print(duckdb.sql({query!r}).fetchone())"
+    code = f"import duckdb; print(duckdb.sql({query!r}).fetchall())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == f"({N}, {space.dimension}, {space.dimension})"
+    assert told.strip() == f"[({N}, {space.dimension}, {space.dimension})]"
 
 
 def test_what_cannot_be_labelled_says_why(elm, space):
