@@ -33,7 +33,7 @@ from vecspeak.training import TrainConfig, manifest, new_elm
 SHARES = {"film tasks": 0.26, "film neighbourhoods": 0.22, "oneliners": 0.34, "extracts": 0.06, "reviews": 0.06,
           "glosses": 0.06}  # fmt: skip
 """How often each group is drawn; reviews and glosses come without vectors, so that plain English stays."""
-DECODING = Decoding(guidance=0.5, frequency_penalty=0.4)
+DECODING = Decoding(guidance=0.5, frequency_penalty=0.6)
 """How the shipped model answers unless told otherwise; chosen on validation films."""
 DROPOUT = 0.1
 """Of the base while it trains on: 720 films are soon known by heart."""
