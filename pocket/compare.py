@@ -1,4 +1,4 @@
-"""Equal-time comparisons: what of the training helps, each arm given the same seconds on the same data.
+"""Equal-time comparisons: what of the training helps, each arm given the same processor time on the same data.
 
     python pocket/compare.py ../shared/data runs/pocket/tokenizer runs/pocket/pocket --seconds 240
 
@@ -73,7 +73,7 @@ def trained(
                           mean_E=space.mean_vector)  # fmt: skip
         clock: list[float] = []
         with TemporaryDirectory() as folder:
-            train_stage(elm, stage, sampler, number=0, run=Path(folder), on_step=lambda p: clock.append(time.time()))
+            train_stage(elm, stage, sampler, number=0, run=Path(folder), on_step=lambda p: clock.append(time.process_time()))
         return clock[-1] - clock[0]
 
     pace = run(9) / 8
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("base", type=Path, help="the pocket base as base.py leaves it")
     parser.add_argument("--vectors", type=Path, default=Path("runs/vectors"))
-    parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--seconds", type=float, default=240, help="of processor time, so that a busy machine is fair")
     parser.add_argument("--only", nargs="*", help="names of arms")
     args = parser.parse_args()
     space = Space.open(bundled_space_path())
