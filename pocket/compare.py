@@ -73,7 +73,9 @@ def trained(
                           mean_E=space.mean_vector)  # fmt: skip
         clock: list[float] = []
         with TemporaryDirectory() as folder:
-            train_stage(elm, stage, sampler, number=0, run=Path(folder), on_step=lambda p: clock.append(time.process_time()))
+            train_stage(
+                elm, stage, sampler, number=0, run=Path(folder), on_step=lambda p: clock.append(time.process_time())
+            )
         return clock[-1] - clock[0]
 
     pace = run(9) / 8

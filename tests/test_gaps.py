@@ -22,19 +22,18 @@ def space_of(folder, name, vectors, **options):
 
 
 def test_the_gap_lies_where_the_users_are_and_the_items_are_not(tmp_path, monkeypatch):
-    """Items at two ends and in a far corner; all users between the ends."""
-    monkeypatch.setattr(gaps, "FAVOURITES", 3)
+    """Eight items at each of two ends, eight in a far corner and one alone; all users between the ends."""
+    monkeypatch.setattr(gaps, "FAVOURITES", 12)
     rng = np.random.default_rng(0)
-    ends = [[1, 0.05, 0], [1, -0.05, 0.03], [0.05, 1, 0], [-0.05, 1, 0.03]]
-    corner = [[0.02 * i, -0.1, 1] for i in range(6)] + [[-1, -1, -1]]  # a last one, alone
-    items = space_of(tmp_path, "item", [*ends, *corner])
-    users = space_of(tmp_path, "user", [[1, 1, 0.1] + rng.normal(size=3) * 0.05 for _ in range(50)])
-    found = find_gaps(items, users, count=3, emptiness=90)
-    vector = found.found[0].point.vector / np.linalg.norm(found.found[0].point.vector)
-    assert vector[:2].min() > 0.6
-    assert (found.found[0].audience, found.median_item) == (1, 0)
-    assert {near.id for near in found.found[0].neighbours[:4]} == {"item0", "item1", "item2", "item3"}
-    assert len(found.found[0].fans) == 5
+    clumps = [axis + rng.normal(size=(8, 3)) * 0.03 for axis in np.eye(3)]
+    items = space_of(tmp_path, "item", [*np.concatenate(clumps), [-1, -1, -1]])
+    users = space_of(tmp_path, "user", [1, 1, 0.1] + rng.normal(size=(50, 3)) * 0.05)
+    found = find_gaps(items, users, count=1, emptiness=90)
+    (gap,) = found.found
+    assert (gap.point.vector[:2] / np.linalg.norm(gap.point.vector)).min() > 0.6
+    assert gap.audience == 1
+    assert {near.id for near in gap.neighbours} <= {f"item{row}" for row in range(16)}
+    assert len(gap.fans) == 5
 
 
 def test_audiences_are_those_of_brute_force(tmp_path, monkeypatch):

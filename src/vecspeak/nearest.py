@@ -41,15 +41,21 @@ def top(similarity_N: np.ndarray, k: int) -> np.ndarray:
     return candidates[np.argsort(-similarity_N[candidates], kind="stable")][:k]
 
 
-def own_nearest(vectors_NE: np.ndarray, rows: np.ndarray, *, metric: Metric) -> np.ndarray:
-    """Similarity of each of `rows` with its nearest other row, (len(rows),) float32; -inf where there is no other."""
+def kth_largest(similarity_QN: np.ndarray, k: int) -> np.ndarray:
+    """(Q,) the k-th largest value of each row above -inf, or the least of them where there are fewer; else -inf."""
+    found = [similarity_N[top(similarity_N, k)] for similarity_N in similarity_QN]
+    return np.array([values[-1] if len(values) else -np.inf for values in found], np.float32)
+
+
+def own_nearest(vectors_NE: np.ndarray, rows: np.ndarray, k: int, *, metric: Metric) -> np.ndarray:
+    """Similarity of each of `rows` with its k-th nearest other row, (len(rows),) float32, as `kth_largest`."""
     nearest = np.empty(len(rows), np.float32)
     step = max(1, 4 * BLOCK_VALUES // len(vectors_NE))
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
         similarity_QN = similarities(vectors_NE[block], vectors_NE, metric=metric)
         similarity_QN[np.arange(len(block)), block] = -np.inf
-        nearest[start : start + step] = similarity_QN.max(axis=1)
+        nearest[start : start + step] = kth_largest(similarity_QN, k)
     return nearest
 
 

@@ -18,11 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from vecspeak.errors import PointError, SpaceError
-from vecspeak.nearest import BLOCK_VALUES, Metric, own_nearest, similarities, top
+from vecspeak.nearest import BLOCK_VALUES, Metric, kth_largest, own_nearest, similarities, top
 from vecspeak.spacefile import SMALLEST_NORM, Chunk, Header, check_target, one_line, open_space, write_space
 
 __all__ = ["Direction", "Metric", "Neighbour", "Point", "Space"]
 
+NEARBY = 5
+"""The neighbour whose distance says how far from the data a point lies."""
 EXACT_UP_TO = 20_000
 """Entities up to which the own nearest-neighbour distances are taken from all of them (N^2 products)."""
 
@@ -113,10 +115,11 @@ class Point:
 
     @property
     def distance(self) -> float:
-        """How far from the data, 0..100: the share of entities, in percent, with a nearer nearest neighbour.
+        """How far from the data, 0..100: the share of entities, in percent, whose fifth neighbour is nearer.
 
-        Its nearest entity (itself left out) is compared with the data's own nearest-neighbour distances:
-        50 is as near as the typical entity, 100 is farther than every one. Euclidean under dot, whose products
+        The distance to its fifth nearest entity (NEARBY; itself left out) is compared with the data's own: 50 is as
+        near as the typical entity, 100 is farther than every one. Not the first: a point pushed away from an entity
+        would keep that as its neighbour, wherever it got to. Euclidean under dot, whose products
         are no distance; nan in a space of one entity. Raises PointError without a space.
         """
         if self.space is None:
@@ -321,7 +324,7 @@ class Space:
         """(n,) `Point.distance` of each: percentiles 0..100 of how far from the data; nan in a space of one entity."""
         if len(self) == 1:
             return np.full(len(points), math.nan)
-        nearest = [block_QN.max(1) for block_QN in self._similarities(points, self._distance_metric)]
+        nearest = [kth_largest(block_QN, NEARBY) for block_QN in self._similarities(points, self._distance_metric)]
         nearest_Q = np.concatenate([np.empty(0), *nearest])
         # an entity's own value must not count as nearer than itself by rounding
         beyond_Q = nearest_Q + 1e-6 * np.maximum(np.abs(nearest_Q), 1e-6)
@@ -356,7 +359,7 @@ class Space:
         rows = np.arange(len(self))
         if len(self) > EXACT_UP_TO:
             rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
-        return own_nearest(self.vectors, rows, metric=self._distance_metric)
+        return own_nearest(self.vectors, rows, NEARBY, metric=self._distance_metric)
 
     @property
     def _distance_metric(self) -> Metric:
