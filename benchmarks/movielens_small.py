@@ -87,7 +87,7 @@ def main() -> None:
         (folder / "items.toml").write_text(CONFIG, encoding="utf-8")
         run(f"train {folder / 'items.toml'} --run {folder / 'run'}" + (" --resume" * (folder / "run").exists()))
     run(f"gaps {model} {users}")
-    run(f"label {model} --out {folder / 'labels.parquet'} --count 16")
+    run(f"label {model} --out {folder / 'labels.parquet'} --count 16 --guidance 1")
 
 
 if __name__ == "__main__":

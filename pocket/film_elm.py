@@ -163,10 +163,11 @@ def main() -> None:
         if latest is None or latest.stage <= number:
             train_stage(elm, stage, sampler, number=number, run=args.run, on_step=show)
             print(stage.name, gate(elm, validation), flush=True)
-    ship(elm, config, examples=dict(zip(SHARES, map(len, groups), strict=True)))
+    counts = dict(zip(SHARES, map(len, groups), strict=True))
+    ship(elm, config, examples=counts, dropout=DROPOUT if going_on else 0.0)
 
 
-def ship(elm: Elm, config: TrainConfig, *, examples: dict[str, int]) -> None:
+def ship(elm: Elm, config: TrainConfig, *, examples: dict[str, int], dropout: float) -> None:
     """Into the package: the base, which learnt with the adapter, as `pocket`, and the adapter as the film model."""
     elm.base.half().save_pretrained(pocket_folder())
     elm.tokenizer.save_pretrained(pocket_folder())
@@ -174,7 +175,7 @@ def ship(elm: Elm, config: TrainConfig, *, examples: dict[str, int]) -> None:
     elm.decoding = DECODING
     provenance = {
         "shares": SHARES,
-        "dropout": DROPOUT,
+        "dropout": dropout,
         "examples": examples,
         "stages": [stage.model_dump() for stage in config.stages],
     }

@@ -74,6 +74,17 @@ def test_a_made_point_is_not_drowned_by_a_dimension_that_is_constant_in_the_data
     torch.testing.assert_close(adapter(made), adapter(plain))
 
 
+def test_one_large_dimension_does_not_silence_the_others():
+    scale = torch.tensor([1e5, 1.0, 2.0, 0.5])
+    adapter = Adapter(torch.zeros(4), scale, dim_out=D, hidden=HIDDEN, tokens_per_vector=1)
+    torch.testing.assert_close(adapter.standardised(scale * 2), torch.full((4,), 2.0))
+
+
+def test_a_space_of_one_vector_says_nothing():
+    adapter = Adapter(torch.ones(3), torch.zeros(3), dim_out=D, hidden=HIDDEN, tokens_per_vector=1)
+    assert not adapter.standardised(torch.tensor([1.1, 0.0, 7.0])).any()
+
+
 def test_small_vectors_are_standardised_all_the_same():
     large = Adapter(torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]), dim_out=D, hidden=HIDDEN, tokens_per_vector=1)
     small = Adapter(torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]) * 1e-8, dim_out=D, hidden=HIDDEN, tokens_per_vector=1)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
 from vecspeak.cli import main
@@ -86,7 +87,10 @@ def test_the_command_writes_both_spaces_with_what_the_table_says(tmp_path, capsy
     argv = ["space", "factorise", str(source), str(items), str(users), "--entities", str(table), "--factors", "3"]
     assert main([*argv, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["notes"] == ["1 of items without a single like left out", "1 of 6 items are not in movies.csv"]
+    assert told["notes"] == [
+        "1 of items without a like, or with too little, left out",
+        "1 of 6 items are not in movies.csv",
+    ]
     space = Space.open(items)
     assert (space.ids, space.dimension, space.metric) == ([str(i) for i in range(6)], 3, "cosine")
     assert space.column("title") == [*(f"Item {i}" for i in range(5)), None]
@@ -101,7 +105,7 @@ def test_the_command_writes_both_spaces_with_what_the_table_says(tmp_path, capsy
     ("options", "match"),
     [
         (["--item-column", "film"], "no column 'film'. Name it with --item-column. Its columns: userId, movieId"),
-        (["--fewest", "9"], "no item has 9 ratings or more, of 24 ratings"),
+        (["--fewest", "9"], "no item has 9 ratings or more. 24 ratings of items with fewer than 9 left out"),
         (["--entities", "missing.csv"], "missing.csv: expected a file"),
         (["--entities", "other.csv"], "no movieId is the id of a rated item"),
         (["--entities", "other.csv", "--entity-column", "nr"], "no column 'nr'"),
@@ -113,7 +117,10 @@ def test_what_cannot_be_factorised_says_why_and_writes_nothing(tmp_path, monkeyp
     csv_file(tmp_path, [f"{u},{i},{1 + (u + i) % 5},0" for u in range(6) for i in range(4)])
     csv_file(tmp_path, ["x,1"], name="other.csv", header="movieId,year")
     csv_file(tmp_path, ["1,1", "1,2"], name="twice.csv", header="movieId,year")
-    assert main(["space", "factorise", "ratings.csv", "items.lance", "users.lance", *options]) == 2
+    assert (
+        main(["space", "factorise", "ratings.csv", "items.lance", "users.lance", *options, "--regularisation", "0.1"])
+        == 2
+    )
     error = capsys.readouterr().err
     assert match in error
     assert error.count("\n") == 1
@@ -128,8 +135,68 @@ def test_a_file_that_is_no_table(tmp_path):
             read_ratings(path)
 
 
-def test_one_that_fails_half_way_leaves_no_items(two_tastes, tmp_path):
-    (tmp_path / "users.lance").mkdir()
-    with pytest.raises(SpaceError, match=r"users\.lance exists"):
+def test_one_that_fails_half_way_leaves_neither(two_tastes, tmp_path, monkeypatch):
+    create, calls = Space.create, []
+
+    def failing(path, **options):
+        calls.append(path)
+        if len(calls) == 2:
+            raise SpaceError("the disk is full")
+        return create(path, **options)
+
+    monkeypatch.setattr(Space, "create", failing)
+    with pytest.raises(SpaceError, match="the disk is full"):
         write_spaces(two_tastes, factorise(two_tastes, factors=3), tmp_path / "items.lance", tmp_path / "users.lance")
-    assert not (tmp_path / "items.lance").exists()
+    assert len(calls) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_items_and_users_are_two_folders(two_tastes, tmp_path):
+    with pytest.raises(SpaceError, match="would both be"):
+        write_spaces(
+            two_tastes, factorise(two_tastes, factors=3), tmp_path / "a.lance", tmp_path / "b" / ".." / "a.lance"
+        )
+
+
+def test_vectors_that_shrank_to_nothing_are_left_out(two_tastes, tmp_path):
+    """Five users and one item apart from all others: the solver leaves rounding of them, which points anywhere."""
+    users, items = len(two_tastes.user_ids), len(two_tastes.item_ids)
+    ratings = Ratings(
+        [*two_tastes.user_ids, *(f"alone{u}" for u in range(5))],
+        [*two_tastes.item_ids, "alone"],
+        np.append(two_tastes.users_R, np.arange(users, users + 5)),
+        np.append(two_tastes.items_R, [items] * 5),
+        np.append(two_tastes.values_R, np.float32([5, 4, 5, 4, 5])),
+    )
+    made = write_spaces(ratings, factorise(ratings, factors=3), tmp_path / "i.lance", tmp_path / "u.lance")
+    assert (made[0].ids, made[1].ids) == (two_tastes.item_ids, two_tastes.user_ids)
+    assert made[2] == (
+        "1 of i without a like, or with too little, left out",
+        "5 of u without a like, or with too little, left out",
+    )
+
+
+def test_too_few_ratings_for_any_vector(two_tastes, tmp_path):
+    few = two_tastes.part(np.arange(len(two_tastes.values_R)) < 3)
+    with pytest.raises(SpaceError, match=r"too few ratings\. Lower --regularisation"):
+        write_spaces(few, factorise(few, factors=3, regularisation=1e6), tmp_path / "i.lance", tmp_path / "u.lance")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ratings_that_are_no_ratings(two_tastes):
+    times = Ratings(**{**vars(two_tastes), "values_R": two_tastes.values_R * np.float32(1e25)})
+    with pytest.raises(SpaceError, match="Ratings as large as 5e"):
+        factorise(times, factors=3)
+
+
+def test_ids_that_a_missing_value_turned_into_floats(tmp_path):
+    users, items = [1.0, 2.0, None, 3.0] * 5, [float(i) for i in range(5) for _ in range(4)]
+    pl.DataFrame({"userId": users, "movieId": items, "rating": [4] * 20}).write_parquet(tmp_path / "r.parquet")
+    ratings = read_ratings(tmp_path / "r.parquet", fewest=3)
+    assert (ratings.user_ids, ratings.item_ids) == (["1", "2", "3"], ["0", "1", "2", "3", "4"])
+
+
+def test_columns_that_hold_lists(tmp_path):
+    pl.DataFrame({"userId": [[1]], "movieId": [1], "rating": [4]}).write_parquet(tmp_path / "r.parquet")
+    with pytest.raises(SpaceError, match="no plain column"):
+        read_ratings(tmp_path / "r.parquet")

@@ -38,7 +38,7 @@ def test_the_gap_lies_where_the_users_are_and_the_items_are_not(tmp_path, monkey
 
 def test_audiences_are_those_of_brute_force(tmp_path, monkeypatch):
     monkeypatch.setattr(gaps, "FAVOURITES", 4)
-    monkeypatch.setattr(gaps, "BLOCK", 7)
+    monkeypatch.setattr(gaps, "BLOCK_SCORES", 84)
     rng = np.random.default_rng(1)
     items, users = (
         space_of(tmp_path, "item", rng.normal(size=(12, 5))),
@@ -77,6 +77,7 @@ def test_gaps_are_empty_enough_and_not_beyond_the_data(tmp_path):
     )
     for emptiness in (0, 40, 80):
         found = find_gaps(items, users, count=30, emptiness=emptiness).found
+        assert found
         assert all(emptiness <= gap.point.distance <= 99 for gap in found)
         parents = [name for gap in found for name in gap.point.label.removesuffix("@0.5").split(":")]
         assert len(parents) == len(set(parents))
@@ -88,9 +89,21 @@ def test_spaces_and_settings_that_cannot_work(tmp_path):
         find_gaps(items, space_of(tmp_path, "user", np.eye(3)))
     with pytest.raises(SpaceError, match="at least 3"):
         find_gaps(space_of(tmp_path, "few", np.eye(4)[:2]), items)
+    with pytest.raises(SpaceError, match="the metric dot; gaps need cosine"):
+        find_gaps(space_of(tmp_path, "dot", np.eye(4), metric="dot"), items)
+    with pytest.raises(SpaceError, match="not of one factorisation"):
+        find_gaps(items, space_of(tmp_path, "other", np.eye(4), source="elsewhere"))
     for options in ({"count": 0}, {"emptiness": 99.5}, {"emptiness": -1.0}):
         with pytest.raises(ConfigError, match="expected at least 1, and 0 to 99"):
             find_gaps(items, items, **options)
+
+
+def test_opposite_items_have_no_middle(tmp_path):
+    items = space_of(tmp_path, "item", [[1, 0], [-1, 0], [0, 1], [0, -1]])
+    found = find_gaps(items, space_of(tmp_path, "user", [[1, 0.1], [-1, 0.2], [0.3, 1]]), emptiness=0)
+    assert all(np.isfinite(gap.point.vector).all() for gap in found.found)
+    line = space_of(tmp_path, "line", [[1, 0], [-1, 0], [-1, 0]])
+    assert find_gaps(line, space_of(tmp_path, "two", [[1, 0.1], [-1, 0.2]]), emptiness=0).users == 2
 
 
 def test_the_command_asks_about_every_gap(tmp_path, capsys):

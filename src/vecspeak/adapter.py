@@ -11,7 +11,7 @@ PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 """Ridge penalties tried, per entity."""
 SMALLEST_SCALE = 1e-12
 CONSTANT = 1e-4
-"""A dimension whose scale is below this share of the scales' root-mean-square counts as constant."""
+"""A dimension whose scale is below this share of the median scale counts as constant."""
 
 
 class Adapter(nn.Module):
@@ -50,7 +50,9 @@ class Adapter(nn.Module):
 
         Off the data it would else drown all others: a made point can be anything there.
         """
-        says_E = self.scale_E > CONSTANT * self.scale_E.pow(2).mean().sqrt()
+        varied_E = self.scale_E > SMALLEST_SCALE
+        typical = self.scale_E[varied_E].median() if varied_E.any() else self.scale_E.new_tensor(1.0)
+        says_E = varied_E & (self.scale_E > CONSTANT * typical)
         return torch.where(says_E, (points - self.mean_E) / self.scale_E, 0.0)
 
     def forward(self, points: Tensor) -> Tensor:

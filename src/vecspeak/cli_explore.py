@@ -131,11 +131,11 @@ def gaps(
         from vecspeak.prompts import the_slot
         from vecspeak.space import Space
 
-    slot = the_slot(prompt)
+    slot, audience = the_slot(prompt), Space.open(users)
     elm = open_model(model, space)
     assert elm.space is not None
-    found = find_gaps(elm.space, Space.open(users), count=count, emptiness=emptiness)
     decoding = _decoding(elm, max_tokens=60, guidance=guidance, best_of=best_of)
+    found = find_gaps(elm.space, audience, count=count, emptiness=emptiness)
     answers = elm.ask_many([Question(prompt, {slot: gap.point}) for gap in found.found], decoding=decoding)
     if as_json:
         told = [
@@ -149,6 +149,8 @@ def gaps(
         f"{len(found.found)} gaps. Of an existing item, as well known: a favourite of {found.median_item:.1%} of "
         f"{found.users:,} users (median), {found.best_item:.1%} (best)."
     )
+    if len(found.found) < count:
+        typer.echo(f"No more than these lie beyond the {emptiness:g}th percentile; lower --emptiness for others.")
     for gap, answer in zip(found.found, answers, strict=True):
         nearest = ", ".join(neighbour.title or neighbour.id for neighbour in gap.neighbours)
         typer.echo(f"\n{gap.point.label}  a favourite of {gap.audience:.1%}, most of users {', '.join(gap.fans)}")
@@ -158,5 +160,5 @@ def gaps(
 
 def _decoding(elm: "Elm", *, max_tokens: int, guidance: float | None, best_of: int | None) -> "Decoding":
     """The model's own, but for what was asked; several samples only where an encoder can choose among them."""
-    usual = 4 if elm.fingerprint.encoder else 1
-    return elm.decoding.but(max_tokens=max_tokens, guidance=guidance, best_of=usual if best_of is None else best_of)
+    several = 4 if elm.fingerprint.encoder and elm.decoding.best_of == 1 else None
+    return elm.decoding.but(max_tokens=max_tokens, guidance=guidance, best_of=several if best_of is None else best_of)

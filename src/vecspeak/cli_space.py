@@ -84,6 +84,7 @@ def factorise(
     ] = None,
     entity_column: Annotated[str | None, typer.Option(help="Its ids (default: the item column's name).")] = None,
     factors: Annotated[int, typer.Option(min=2, max=4096, help="Dimensions of the vectors.")] = 48,
+    regularisation: Annotated[float, typer.Option(min=0, help="More of it for noisier ratings.")] = 20.0,
     fewest: Annotated[int, typer.Option(min=1, help="Leave out items with fewer ratings.")] = 5,
     licence: Annotated[str | None, typer.Option(help="Terms the vectors may be used under.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace spaces that are there.")] = False,
@@ -92,17 +93,18 @@ def factorise(
     """Make a space of items and one of users from ratings: behavioural vectors."""
     import time
 
+    from vecspeak.factors import check_entities, check_installed, check_targets, read_ratings, write_spaces
     from vecspeak.factors import factorise as factors_of
-    from vecspeak.factors import read_ratings, write_spaces
-    from vecspeak.spacefile import check_target
 
-    for target in (items, users):
-        check_target(target, overwrite=overwrite)
+    check_installed()
+    check_targets(items, users, overwrite=overwrite)
+    if entities is not None:
+        check_entities(entities, entity_column or item_column)
     began = time.perf_counter()
     read = read_ratings(ratings, user=user_column, item=item_column, rating=rating_column, fewest=fewest)
     *made, notes = write_spaces(
         read,
-        factors_of(read, factors=factors),
+        factors_of(read, factors=factors, regularisation=regularisation),
         items,
         users,
         entities=entities,

@@ -7,8 +7,11 @@ product of a user and an item predicts the like.
 Shapes: R ratings, U users, I items, E factors.
 """
 
+import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +19,13 @@ import numpy as np
 
 from vecspeak.errors import SpaceError
 from vecspeak.space import Space
-from vecspeak.spacefile import check_target, one_line
+from vecspeak.spacefile import check_target, one_line, put_in_place
 
 if TYPE_CHECKING:
     import polars as pl
 
+SMALLEST_LENGTH = 1e-4
+"""Vectors shorter than this share of the median are what the solver left of zero, and point anywhere."""
 PER_STAR = 2.0
 """Weight that a rating gains for each step of the scale away from its user's mean."""
 
@@ -70,27 +75,31 @@ def read_ratings(
             raise SpaceError(f"{path} has no column {name!r}. Name it with --{role}-column. Its columns: {columns}.")
     import polars as pl
 
-    rows = table.select(
-        user=pl.col(user).cast(pl.String).str.strip_chars(),
-        item=pl.col(item).cast(pl.String).str.strip_chars(),
-        value=pl.col(rating).cast(pl.String).cast(pl.Float32, strict=False),
-    )
+    try:
+        rows = table.select(
+            user=_as_id(table[user]),
+            item=_as_id(table[item]),
+            value=table[rating].cast(pl.String).str.strip_chars().cast(pl.Float32, strict=False),
+        )
+    except pl.exceptions.PolarsError as error:
+        raise SpaceError(f"{path}: {user}, {item} or {rating} is no plain column: {one_line(error)}") from error
     whole = rows.filter(
         (pl.col("user").fill_null("") != "") & (pl.col("item").fill_null("") != "") & pl.col("value").is_finite()
     )
     once = whole.unique(["user", "item"], keep="last", maintain_order=True)
     kept = once.filter(pl.len().over("item") >= fewest)
-    if kept.is_empty():
-        raise SpaceError(f"{path}: no item has {fewest} ratings or more, of {len(once)} ratings in all.")
     lost = {
         f"rows of {path.name} without a user, an item or a number": len(rows) - len(whole),
         "ratings of a pair rated again later": len(whole) - len(once),
         f"ratings of items with fewer than {fewest}": len(once) - len(kept),
     }
-    user_ids, users_R = np.unique(kept["user"].to_numpy(), return_inverse=True)
-    item_ids, items_R = np.unique(kept["item"].to_numpy(), return_inverse=True)
     notes = tuple(f"{count:,} {what} left out" for what, count in lost.items() if count)
-    return Ratings(user_ids.tolist(), item_ids.tolist(), users_R, items_R, kept["value"].to_numpy(), notes)
+    if kept.is_empty():
+        raise SpaceError(f"{path}: no item has {fewest} ratings or more. {'; '.join(notes) or 'There are no rows'}.")
+    coded = [(ids, kept[side].cast(pl.Enum(ids)).to_physical().to_numpy())
+             for side in ("user", "item") for ids in (kept[side].unique().sort(),)]  # fmt: skip
+    (user_ids, users_R), (item_ids, items_R) = coded
+    return Ratings(user_ids.to_list(), item_ids.to_list(), users_R, items_R, kept["value"].to_numpy(), notes)
 
 
 def factorise(
@@ -99,12 +108,11 @@ def factorise(
     """Vectors of all users and items; an item or user without a rating gets zeros.
 
     Raises:
-        SpaceError: `implicit` is not installed.
+        SpaceError: `implicit` is not installed, or ratings so large that the least squares overflow.
     """
-    try:
-        from implicit.als import AlternatingLeastSquares
-    except ImportError:
-        raise SpaceError("Factorising needs the package implicit: pip install 'vecspeak[movielens]'.") from None
+    check_installed()
+    from implicit.als import AlternatingLeastSquares
+    from implicit.recommender_base import ModelFitError
     from scipy.sparse import csr_matrix
     from threadpoolctl import threadpool_limits
 
@@ -116,7 +124,13 @@ def factorise(
         model = AlternatingLeastSquares(
             factors=factors, regularization=regularisation, iterations=iterations, random_state=seed, use_gpu=False
         )
-        model.fit(confidence, show_progress=False)
+        try:
+            model.fit(confidence, show_progress=False)
+        except ModelFitError as error:
+            largest = float(np.abs(ratings.values_R).max())
+            raise SpaceError(
+                f"Ratings as large as {largest:g} do not factorise; expected a scale of a few steps."
+            ) from error
     return Factors(np.asarray(model.user_factors), np.asarray(model.item_factors))
 
 
@@ -141,57 +155,82 @@ def write_spaces(
     licence: str | None = None,
     overwrite: bool = False,
 ) -> tuple[Space, Space, tuple[str, ...]]:
-    """The two spaces, and notes on what was left out or did not join.
+    """The two spaces, both or neither, and notes on what was left out or did not join.
 
     Their metric is cosine: direction is taste, length how sure it is, so that by dot product the most rated items
-    would be everybody's neighbours. Entities without a like, whose vectors come out
-    as zero, are left out.
+    would be everybody's neighbours. Entities without a like, or with too few ratings to say anything, come out as
+    zero and are left out.
 
     Args:
         entities: a table of the items (CSV, Parquet or JSON lines), whose other columns the items get.
         entity_column: its column of ids.
 
     Raises:
-        SpaceError: a target that exists, or a table that does not join. Nothing is left behind then.
+        SpaceError: a target that exists or is both, a table that does not join, or vectors that are all zero.
     """
-    for target in (items, users):
-        check_target(target, overwrite=overwrite)
-    made, notes = [], []
-    liked_R = signed_weights(ratings) > 0
-    for path, ids, vectors_NE, rows_R, table in (
-        (items, ratings.item_ids, factors.items_IE, ratings.items_R, entities),
-        (users, ratings.user_ids, factors.users_UE, ratings.users_R, None),
-    ):
-        kept = np.flatnonzero(np.bincount(rows_R[liked_R], minlength=len(ids)))
-        kept_ids = [ids[row] for row in kept]
-        columns: dict[str, list[Any]] = {}
-        if len(kept) < len(ids):
-            notes.append(f"{len(ids) - len(kept):,} of {path.stem} without a single like left out")
-        if table is not None:
-            columns, found = _joined(table, entity_column, kept_ids)
-            notes += found
-        columns["ratings"] = np.bincount(rows_R, minlength=len(ids))[kept].tolist()
-        made.append(
+    check_targets(items, users, overwrite=overwrite)
+    notes: list[str] = []
+    fresh = {path: path.with_name(f".{path.name}.{uuid.uuid4().hex}.new") for path in (items, users)}
+    try:
+        for path, ids, vectors_NE, rows_R, table in (
+            (items, ratings.item_ids, factors.items_IE, ratings.items_R, entities),
+            (users, ratings.user_ids, factors.users_UE, ratings.users_R, None),
+        ):
+            kept = _rows_that_say_something(ratings, vectors_NE, rows_R)
+            if not len(kept):
+                raise SpaceError(f"All vectors of {path.stem} are zero: too few ratings. Lower --regularisation.")
+            kept_ids = [ids[row] for row in kept]
+            columns: dict[str, list[Any]] = {}
+            if len(kept) < len(ids):
+                notes.append(f"{len(ids) - len(kept):,} of {path.stem} without a like, or with too little, left out")
+            if table is not None:
+                columns, found = _joined(table, entity_column, kept_ids)
+                notes += found
+            columns["ratings"] = np.bincount(rows_R, minlength=len(ids))[kept].tolist()
             Space.create(
-                path,
+                fresh[path],
                 ids=kept_ids,
                 vectors=vectors_NE[kept],
                 columns=columns,
                 name=path.stem,
                 source=source,
                 licence=licence,
-                overwrite=overwrite,
             )
-        )
-    return made[0], made[1], tuple(notes)
+        for path, folder in fresh.items():
+            put_in_place(folder, path)
+    finally:
+        for folder in fresh.values():
+            shutil.rmtree(folder, ignore_errors=True)
+    return Space.open(items), Space.open(users), tuple(notes)
+
+
+def check_targets(items: Path, users: Path, *, overwrite: bool) -> None:
+    """Raises SpaceError unless both spaces may be written."""
+    if items.resolve() == users.resolve():
+        raise SpaceError(f"Items and users would both be {items}. Name two folders.")
+    for target in (items, users):
+        check_target(target, overwrite=overwrite)
+
+
+def check_installed() -> None:
+    """Raises SpaceError where `implicit` or `polars` is missing."""
+    for package in ("implicit", "polars"):
+        if find_spec(package) is None:
+            raise SpaceError(f"Ratings need the package {package}: pip install 'vecspeak[movielens]'.")
+
+
+def _rows_that_say_something(ratings: Ratings, vectors_NE: np.ndarray, rows_R: np.ndarray) -> np.ndarray:
+    lengths_N = np.linalg.norm(vectors_NE, axis=1)
+    liked_N = np.bincount(rows_R[signed_weights(ratings) > 0], minlength=len(vectors_NE)) > 0
+    # without the fixed floor a factorisation shrunk to nothing as a whole would pass
+    floor = max(1e-6, SMALLEST_LENGTH * float(np.median(lengths_N)))
+    return np.flatnonzero(liked_N & (lengths_N > floor))
 
 
 def read_table(path: Path) -> "pl.DataFrame":
     """A CSV, Parquet or JSON-lines file, ids kept as written. Raises SpaceError where it cannot be read."""
-    try:
-        import polars as pl
-    except ImportError:
-        raise SpaceError("Reading ratings needs the package polars: pip install 'vecspeak[movielens]'.") from None
+    check_installed()
+    import polars as pl
 
     readers = {
         ".csv": lambda: pl.read_csv(path, infer_schema=False),
@@ -206,25 +245,44 @@ def read_table(path: Path) -> "pl.DataFrame":
         raise SpaceError(f"{path} is no table: {one_line(error)}") from error
 
 
-def _joined(path: Path, column: str, item_ids: Sequence[str]) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
-    """The table's other columns in the order of the items, None where it lacks one, and notes."""
+def check_entities(path: Path, column: str) -> "pl.DataFrame":
+    """The table of the items, its ids as text. Raises SpaceError: no such column, or an id twice."""
     import polars as pl
 
     table = read_table(path)
     if column not in table.columns:
         columns = ", ".join(table.columns)
         raise SpaceError(f"{path} has no column {column!r}. Name it with --entity-column. Its columns: {columns}.")
-    keyed = table.with_columns(pl.col(column).cast(pl.String).str.strip_chars())
-    if twice := keyed[column].filter(keyed[column].is_duplicated()).drop_nulls().head(3).to_list():
+    keyed = table.with_columns(_as_id(table[column]).alias(column))
+    if twice := keyed[column].filter(keyed[column].is_duplicated()).drop_nulls().head(1).to_list():
         raise SpaceError(f"{path} has several rows of the same id, such as {twice[0]!r}.")
+    return keyed.filter(pl.col(column).is_not_null())
+
+
+def _joined(path: Path, column: str, item_ids: Sequence[str]) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
+    """The table's other columns in the order of the items, None where it lacks one, and notes."""
+    import polars as pl
+
+    table = check_entities(path, column)
     wanted = pl.DataFrame({column: item_ids}, schema={column: pl.String})
-    known = wanted[column].is_in(keyed[column].drop_nulls().to_list())
-    missing = int((~known).sum())
+    missing = int((~wanted[column].is_in(table[column].to_list())).sum())
     if missing == len(item_ids):
         raise SpaceError(f"{path}: no {column} is the id of a rated item; the items have ids like {item_ids[0]!r}.")
-    joined = wanted.join(keyed, on=column, how="left", maintain_order="left").drop(column)
-    taken = {"id", "vector", "ratings"} & set(joined.columns)
-    if taken:
-        joined = joined.rename({name: f"{path.stem}_{name}" for name in taken})
+    joined = wanted.join(table, on=column, how="left", maintain_order="left").drop(column)
+    columns = joined.to_dict(as_series=False)
+    for name in {"id", "vector", "ratings"} & set(columns):
+        other = f"{path.stem}_{name}"
+        while other in columns:
+            other += "_"
+        columns[other] = columns.pop(name)
     note = f"{missing:,} of {len(item_ids):,} items are not in {path.name}"
-    return joined.to_dict(as_series=False), ((note,) if missing else ())
+    return columns, ((note,) if missing else ())
+
+
+def _as_id(column: "pl.Series") -> "pl.Series":
+    """As text; whole numbers that a missing value has turned into floats are written as whole numbers."""
+    import polars as pl
+
+    if column.dtype.is_float() and (column.drop_nulls() == column.drop_nulls().round()).all():
+        column = column.cast(pl.Int64, strict=False)
+    return column.cast(pl.String).str.strip_chars()

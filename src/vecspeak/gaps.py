@@ -26,7 +26,10 @@ MOST_USERS = 20_000
 MOST_PAIRS = 20_000
 MOST_LOCATED = 2_000
 """Of the candidates, those of the largest audience, which are looked at one after the other."""
-BLOCK = 1_000
+BLOCK_SCORES = 1 << 24
+"""Scores held at once: 64 MiB of float32."""
+OPPOSITE = 1e-3
+"""Length of the sum of two unit vectors below which they have no middle."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class Gap:
     """A place for an item that does not exist."""
 
     point: Point
-    """The middle of two items, as `a:b@0.5` names it."""
+    """The middle of two items, as `a:b@0.5` names it, at the mean of their lengths."""
     audience: float
-    """Share of users, 0..1, of whom it would be a favourite."""
+    """Share of users, 0..1, of whom an item in its direction would be a favourite, at the length KNOWN."""
     fans: tuple[str, ...]
     """Ids of the users who would like it most, beyond their least favourite favourite."""
     neighbours: tuple[Neighbour, ...]
@@ -62,16 +65,23 @@ def find_gaps(items: Space, users: Space, *, count: int = 10, emptiness: float =
         users: a space of users in the same dimensions, so that a dot product predicts what a user likes.
         count: how many at most.
         emptiness: only points at least so far from the items, as a percentile of the items' own distances.
-        seed: of the users and the pairs that are tried, where there are more than MOST_USERS and MOST_PAIRS.
+        seed: of the sample of users and pairs that is tried, at most MOST_USERS and MOST_PAIRS.
 
     Raises:
-        SpaceError: spaces of different dimension, or fewer than three items.
+        SpaceError: spaces of different dimension, metric or source, fewer than three items, or no pair of
+            favourites with a middle.
         ConfigError: a count below 1, or an emptiness outside 0..99.
     """
     if items.dimension != users.dimension:
         raise SpaceError(
             f"Items have {items.dimension} dimensions, users {users.dimension}. Expected two spaces of one "
             "factorisation, as `vecspeak space factorise` makes them."
+        )
+    if items.metric != "cosine":
+        raise SpaceError(f"{items.name} has the metric {items.metric}; gaps need cosine, where a length is no place.")
+    if items.source != users.source:
+        raise SpaceError(
+            f"The items come from {items.source}, the users from {users.source}: not of one factorisation."
         )
     if len(items) < 3:
         raise SpaceError(f"{items.name} has {len(items)} items; a gap needs at least 3.")
@@ -84,7 +94,11 @@ def find_gaps(items: Space, users: Space, *, count: int = 10, emptiness: float =
     favourites_UF, least_U = _favourites(users_UE, items_IE, best)
     length = float(np.quantile(np.linalg.norm(items_IE, axis=1), KNOWN))
     pairs_C2 = _pairs(favourites_UF, rng)
-    middles_CE = _at(_unit(items_IE[pairs_C2[:, 0]]) + _unit(items_IE[pairs_C2[:, 1]]), length)
+    sums_CE = _unit(items_IE[pairs_C2[:, 0]]) + _unit(items_IE[pairs_C2[:, 1]])
+    apart_C = np.linalg.norm(sums_CE, axis=1) > OPPOSITE
+    if not apart_C.any():
+        raise SpaceError(f"No two favourites of a user in {items.name} have a middle: all lie opposite.")
+    pairs_C2, middles_CE = pairs_C2[apart_C], _at(sums_CE[apart_C], length)
     audience_C = _audience(users_UE, middles_CE, least_U)
     audience_I = _audience(users_UE, _at(items_IE, length), least_U)
     order = np.argsort(-audience_C, kind="stable")[:MOST_LOCATED]
@@ -93,7 +107,8 @@ def find_gaps(items: Space, users: Space, *, count: int = 10, emptiness: float =
     taken: set[int] = set()
     for c, distance in zip(order.tolist(), distances.tolist(), strict=True):
         parents = pairs_C2[c].tolist()
-        if emptiness <= distance <= BEYOND and not taken & set(parents) and len(found) < count:
+        fits = audience_C[c] > 0 and emptiness <= distance <= BEYOND
+        if fits and not taken & set(parents) and len(found) < count:
             taken |= set(parents)
             margins_U = users_UE @ middles_CE[c] - least_U
             fans = tuple(users.ids[rows[u]] for u in np.argsort(-margins_U)[:5] if margins_U[u] > 0)
@@ -106,16 +121,17 @@ def find_gaps(items: Space, users: Space, *, count: int = 10, emptiness: float =
 def _favourites(users_UE: np.ndarray, items_IE: np.ndarray, best: int) -> tuple[np.ndarray, np.ndarray]:
     """(U, best) rows of each user's favourites, and (U,) the score of the least liked of them."""
     rows, least = [], []
-    for first in range(0, len(users_UE), BLOCK):
-        scores_UI = users_UE[first : first + BLOCK] @ items_IE.T
-        top_UF = np.argpartition(-scores_UI, best - 1, axis=1)[:, :best]
+    step = max(1, BLOCK_SCORES // len(items_IE))
+    for first in range(0, len(users_UE), step):
+        scores_UI = users_UE[first : first + step] @ items_IE.T
+        top_UF = np.argpartition(scores_UI, len(items_IE) - best, axis=1)[:, -best:]
         rows.append(top_UF)
         least.append(np.take_along_axis(scores_UI, top_UF, 1).min(1))
     return np.concatenate(rows), np.concatenate(least)
 
 
 def _pairs(favourites_UF: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(C, 2) pairs of rows that some user has among the favourites, all or MOST_PAIRS of them."""
+    """(C, 2) pairs of rows that some user has among the favourites: a sample of each user's, MOST_PAIRS or so."""
     first_P, second_P = np.triu_indices(favourites_UF.shape[1], 1)
     users = rng.permutation(len(favourites_UF))
     pairs: set[tuple[int, int]] = set()
@@ -129,7 +145,8 @@ def _pairs(favourites_UF: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _audience(users_UE: np.ndarray, points_CE: np.ndarray, least_U: np.ndarray) -> np.ndarray:
-    blocks = (points_CE[first : first + BLOCK] for first in range(0, len(points_CE), BLOCK))
+    step = max(1, BLOCK_SCORES // len(users_UE))
+    blocks = (points_CE[first : first + step] for first in range(0, len(points_CE), step))
     return np.concatenate([(block_CE @ users_UE.T > least_U).mean(1) for block_CE in blocks])
 
 

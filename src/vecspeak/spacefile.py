@@ -98,7 +98,7 @@ def write_space(
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
     try:
         _write(fresh, schema, batches)
-        _move(fresh, path)
+        put_in_place(fresh, path)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -224,7 +224,8 @@ def _write(folder: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -
         raise SpaceError(f"Writing failed: {one_line(error)}") from error
 
 
-def _move(fresh: Path, path: Path) -> None:
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Rename a finished folder to its name; one that is there goes only once the new one stands. Raises SpaceError."""
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
     replaces = path.exists()
     try:
