@@ -10,6 +10,7 @@ import torch
 from tiny import CONFIGS, WINDOW, E, LetterEncoder, V, tokenizer, vectors
 
 from vecspeak.batching import target_ids
+from vecspeak.bundled import load_bundled
 from vecspeak.decoding import Decoding
 from vecspeak.elm import MAX_TARGET_TOKENS, Elm, Question
 from vecspeak.errors import ConfigError, EncoderError, PointError, PromptError
@@ -282,6 +283,17 @@ def test_words_are_the_whole_words_nearest_to_the_soft_token(elm):
     assert not {"one", "another"} & set(everything), "stop words tell nothing"
     assert all(word.isalpha() and len(word) > 2 and word == word.casefold() for word in everything)
     assert "mother" not in everything, "it begins no word"
+
+
+def test_a_token_that_the_base_goes_on_with_is_no_word(elm, monkeypatch):
+    """Of the bundled base: "smugg" is a token, and "smuggler" two."""
+    bundled = load_bundled()
+    table_VD = bundled.word_table().detach()
+    token = bundled.tokenizer.convert_tokens_to_ids("Ġsmugg")
+    monkeypatch.setattr(type(bundled.adapter), "forward", lambda self, point: table_VD[[token]])
+    words = bundled.words(bundled.space["296"], 5)
+    assert bundled._words.nearest(table_VD[[token]], 1) == {"smugg": token}
+    assert "smugg" not in words and len(words) == 5
 
 
 # ---- errors

@@ -20,13 +20,15 @@ from vecspeak.decoding import Decoding, decode
 from vecspeak.encode import Encoder, load_encoder
 from vecspeak.errors import ConfigError, EncoderError, PointError, PromptError
 from vecspeak.examples import Example
-from vecspeak.prompts import Prompt, end_token, render, slot_names
+from vecspeak.prompts import Prompt, end_token, render, slot_names, token_ids
 from vecspeak.space import Neighbour, Point, Space
 from vecspeak.wordspace import WholeWords, embedding_of, whole_words
 
 MAX_TARGET_TOKENS = 256
 """Longer targets are cut there in training and scoring."""
 
+FRAGMENT = 0.9
+"""A token that the base goes on with, as a part of a longer word, in more than this share of cases is no word."""
 BEYOND = 99.0
 """Percentile of the distance to the data above which an answer says that its point lies beyond it."""
 
@@ -264,10 +266,15 @@ class Elm(nn.Module):
         return Stream(self._pieces(prompt, rendered, checked, decoding))
 
     def words(self, point: Point | np.ndarray, k: int = 10) -> list[str]:
-        """The k whole words of the base nearest to the adapter's output: an instant reading, no generation."""
+        """The k whole words of the base nearest to the adapter's output: an instant reading, no generation.
+
+        Tokens that the base would go on with as a part of a longer word are left out.
+        """
         vector_E = self._vector(point, slot="point")
         with torch.inference_mode():
-            return self._words.nearest(self.adapter(torch.tensor(vector_E, device=self.device)), k)
+            near = self._words.nearest(self.adapter(torch.tensor(vector_E, device=self.device)), 2 * k + 8)
+            broken = self._go_on(list(near.values()))
+        return [word for word, goes_on in zip(near, broken, strict=True) if not goes_on][:k]
 
     def forget_words(self) -> None:
         """To be called when the base's embeddings have changed: `words` reads them again."""
@@ -305,6 +312,17 @@ class Elm(nn.Module):
     @cached_property
     def _words(self) -> WholeWords:
         return whole_words(self.tokenizer, self.word_table())
+
+    def _go_on(self, ids: list[int]) -> list[bool]:
+        """Whether the base would go on with each token as a part of a word: "smugg" is none, though a token."""
+        lead = token_ids(self.tokenizer, "It is about a")
+        found: list[bool] = []
+        for first in range(0, len(ids), 64):
+            rows = torch.tensor([[*lead, token] for token in ids[first : first + 64]], device=self.device)
+            logits = self.base(input_ids=rows, logits_to_keep=1, use_cache=False).logits[:, -1].float()
+            share = torch.softmax(logits, -1)[:, : len(self._words.continues_V)][:, self._words.continues_V].sum(-1)
+            found += (share > FRAGMENT).tolist()
+        return found
 
     def _text(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()

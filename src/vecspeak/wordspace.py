@@ -21,23 +21,26 @@ class WholeWords:
     """The vocabulary's whole words, with unit embeddings centred on the vocabulary's mean."""
 
     names: list[str]
+    ids: list[int]
     unit_WD: Tensor
     centre_D: Tensor
+    continues_V: Tensor
+    """Tokens that go on with a word: what follows a token that is no whole word after all."""
 
-    def nearest(self, soft_KD: Tensor, k: int) -> list[str]:
-        """The k words of highest cosine to any of the soft tokens, spellings in lower case, each once."""
+    def nearest(self, soft_KD: Tensor, k: int) -> dict[str, int]:
+        """The k words of highest cosine to any of the soft tokens, in lower case, each once, with its token's id."""
         centred_KD = nn.functional.normalize(soft_KD - self.centre_D, dim=-1)
         order = (centred_KD @ self.unit_WD.T).amax(0).argsort(descending=True)
-        found: dict[str, None] = {}
+        found: dict[str, int] = {}
         for column in order.tolist():
-            found.setdefault(self.names[column].casefold())
+            found.setdefault(self.names[column].casefold(), self.ids[column])
             if len(found) == k:
                 break
-        return list(found)
+        return found
 
 
 def whole_words(tokenizer: PreTrainedTokenizerBase, table_VD: Tensor) -> WholeWords:
-    """Tokens that are a word by themselves and say something: they begin one, are letters only, at least three,
+    """Tokens that can be a word by themselves and say something: they begin one, are letters only, at least three,
     and no stop word of English, since "the" is near to every vector and tells of none."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # slow to import, and not every answer needs it
 
@@ -47,7 +50,11 @@ def whole_words(tokenizer: PreTrainedTokenizerBase, table_VD: Tensor) -> WholeWo
     names = [piece.lstrip("".join(_WORD_BEGINS)) for piece in pieces]
     ids = [i for i, name in enumerate(names) if begins[i] and _tells(name, ENGLISH_STOP_WORDS)]
     centre_D = table_VD.mean(0)
-    return WholeWords([names[i] for i in ids], nn.functional.normalize(table_VD[ids] - centre_D, dim=-1), centre_D)
+    unit_WD = nn.functional.normalize(table_VD[ids] - centre_D, dim=-1)
+    continues_V = [not begins[i] and names[i].removeprefix("##")[:1].isalpha() for i in range(len(names))]
+    return WholeWords(
+        [names[i] for i in ids], ids, unit_WD, centre_D, torch.tensor(continues_V, device=table_VD.device)
+    )
 
 
 def inverse_frequency(texts: Sequence[Sequence[int]], vocabulary: int) -> Tensor:
