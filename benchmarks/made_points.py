@@ -1,6 +1,6 @@
 """What the bundled film model says where no film is: steered points, points between films, points beyond all films.
 
-    python benchmarks/made_points.py docs/images                         (Markdown to stdout, three figures into docs)
+    python benchmarks/made_points.py docs/images          (Markdown to stdout, three figures into the folder)
     python benchmarks/made_points.py /tmp/trial --films 2 --only interpolation
 
 Answers to "Summarise {film}.", with the model's own decoding and at most 60 tokens, never best-of, which would choose

@@ -19,7 +19,6 @@ RESAMPLES = 1000
 class Asked:
     """Answers about points, row by row."""
 
-    points: list[Point]
     texts_NE: np.ndarray
     """(N, E) unit rows: the encoded answers"""
     sc_N: np.ndarray
@@ -39,7 +38,7 @@ def ask(elm: Elm, points: Sequence[Point], *, part: str, chunk: int = 64) -> Ask
     row_of = {key: row for row, key in enumerate(once)}
     rows = [row_of[key] for key in keys]
     texts_NE = unit_rows(encode(elm, [answer.text for answer in answers]))
-    return Asked(list(points), texts_NE[rows], np.array([answers[row].consistency for row in rows]))
+    return Asked(texts_NE[rows], np.array([answers[row].consistency for row in rows]))
 
 
 def encode(elm: Elm, texts: Sequence[str]) -> np.ndarray:

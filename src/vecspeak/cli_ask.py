@@ -33,7 +33,7 @@ def ask(
     Each slot of the prompt is an option: --film 296 for an entity, --film 296:356@0.5 for a point between
     two, --film 'mean(1,2,3)' for a middle, --film 296+funny*1.5 for one pushed along a concept.
 
-    How to answer, where no option says: as the model's elm.json names it.
+    Options left out are as the model's elm.json has them.
     """
     slots = dict(_slot_options(context.args))
     with fast_imports():

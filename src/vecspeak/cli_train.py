@@ -38,7 +38,7 @@ def evaluate(
     side: Annotated[str, typer.Option(help="Which entities: test or validation.")] = "test",
     only: Annotated[list[str] | None, typer.Option(help="Only this task; may be given several times.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many entities.")] = None,
-    seed: Annotated[int, typer.Option(help="Of sampling and intervals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of intervals and swaps.")] = 0,
 ) -> None:
     """Measure a model on held-out entities, with controls."""
     from vecspeak.bundled import open_model

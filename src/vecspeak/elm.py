@@ -29,6 +29,7 @@ MAX_TARGET_TOKENS = 256
 
 FRAGMENT = 0.9
 """A token that the base goes on with, as a part of a longer word, in more than this share of cases is no word."""
+
 BEYOND = 99.0
 """Percentile of the distance to the data above which an answer says that its point lies beyond it."""
 

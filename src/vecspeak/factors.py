@@ -96,10 +96,9 @@ def read_ratings(
     notes = tuple(f"{count:,} {what} left out" for what, count in lost.items() if count)
     if kept.is_empty():
         raise SpaceError(f"{path}: no item has {fewest} ratings or more. {'; '.join(notes) or 'There are no rows'}.")
-    coded = [(ids, kept[side].cast(pl.Enum(ids)).to_physical().to_numpy())
-             for side in ("user", "item") for ids in (kept[side].unique().sort(),)]  # fmt: skip
-    (user_ids, users_R), (item_ids, items_R) = coded
-    return Ratings(user_ids.to_list(), item_ids.to_list(), users_R, items_R, kept["value"].to_numpy(), notes)
+    user_ids, users_R = _coded(kept["user"])
+    item_ids, items_R = _coded(kept["item"])
+    return Ratings(user_ids, item_ids, users_R, items_R, kept["value"].to_numpy(), notes)
 
 
 def factorise(
@@ -277,6 +276,14 @@ def _joined(path: Path, column: str, item_ids: Sequence[str]) -> tuple[dict[str,
         columns[other] = columns.pop(name)
     note = f"{missing:,} of {len(item_ids):,} items are not in {path.name}"
     return columns, ((note,) if missing else ())
+
+
+def _coded(ids: "pl.Series") -> tuple[list[str], np.ndarray]:
+    """The different ids, sorted, and the row of each among them."""
+    import polars as pl
+
+    known = ids.unique().sort()
+    return known.to_list(), ids.cast(pl.Enum(known)).to_physical().to_numpy()
 
 
 def _as_id(column: "pl.Series") -> "pl.Series":

@@ -25,6 +25,7 @@ __all__ = ["Direction", "Metric", "Neighbour", "Point", "Space"]
 
 NEARBY = 5
 """The neighbour whose distance says how far from the data a point lies."""
+
 EXACT_UP_TO = 20_000
 """Entities up to which the own nearest-neighbour distances are taken from all of them (N^2 products)."""
 
