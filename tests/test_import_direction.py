@@ -22,7 +22,7 @@ ORDER = [
     *["runs", "stages", "training", "narrate", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
     *["movielens", "serve", "bars", "page", "demo"],
-    *["terminal", "cli_*", "cli"],
+    *["imports", "terminal", "cli_*", "cli"],
 ]
 
 HEAVY = {"torch", "transformers", "sentence_transformers", "peft", "accelerate", "sklearn", "umap", "matplotlib"}

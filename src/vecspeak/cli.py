@@ -13,7 +13,7 @@ from vecspeak.cli_explore import compare, gaps, label
 from vecspeak.cli_space import space_app
 from vecspeak.cli_train import evaluate, train
 from vecspeak.errors import VecspeakError
-from vecspeak.terminal import fast_imports
+from vecspeak.imports import fast_imports
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Ask any embedding in plain language.")
 app.add_typer(space_app, name="space")

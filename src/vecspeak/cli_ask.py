@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from vecspeak.errors import PromptError
-from vecspeak.terminal import as_dict, fast_imports, print_json, trust_line
+from vecspeak.imports import answering_only
+from vecspeak.terminal import as_dict, print_json, trust_line
 
 
 def ask(
@@ -36,36 +37,38 @@ def ask(
     Options left out are as the model's elm.json has them.
     """
     slots = dict(_slot_options(context.args))
-    with fast_imports():
+    with answering_only():
         from vecspeak.bundled import open_model
         from vecspeak.concepts import load_concepts
         from vecspeak.geometry import parse_point
 
-    elm = open_model(model, space)
-    assert elm.space is not None
-    concepts = load_concepts(elm.space)
-    points: dict[str, Any] = {slot: parse_point(elm.space, text, directions=concepts) for slot, text in slots.items()}
-    options: dict[str, Any] = {
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "seed": seed,
-        "guidance": guidance,
-        "frequency_penalty": frequency_penalty,
-    }
-    if elm.decoding.but(best_of=best_of).best_of == 1 and not as_json:
-        stream = elm.stream(prompt, **options, **points)
-        for piece in stream:
-            typer.echo(piece, nl=False)
-        typer.echo()
-        answer = stream.answer
-    else:
-        answer = elm.ask(prompt, best_of=best_of, **options, **points)
-        if as_json:
-            print_json(as_dict(answer, elm))
-            return
-        typer.echo(answer.text)
-    typer.echo(trust_line(answer), err=True)
+        elm = open_model(model, space)
+        assert elm.space is not None
+        concepts = load_concepts(elm.space)
+        points: dict[str, Any] = {
+            slot: parse_point(elm.space, text, directions=concepts) for slot, text in slots.items()
+        }
+        options: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "seed": seed,
+            "guidance": guidance,
+            "frequency_penalty": frequency_penalty,
+        }
+        if elm.decoding.but(best_of=best_of).best_of == 1 and not as_json:
+            stream = elm.stream(prompt, **options, **points)
+            for piece in stream:
+                typer.echo(piece, nl=False)
+            typer.echo()
+            answer = stream.answer
+        else:
+            answer = elm.ask(prompt, best_of=best_of, **options, **points)
+            if as_json:
+                print_json(as_dict(answer, elm))
+                return
+            typer.echo(answer.text)
+        typer.echo(trust_line(answer), err=True)
 
 
 def _slot_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vecspeak.errors import ConfigError
-from vecspeak.terminal import as_dict, fast_imports, print_json, read_ids, trust_line
+from vecspeak.imports import fast_imports
+from vecspeak.terminal import as_dict, print_json, read_ids, trust_line
 
 if TYPE_CHECKING:
     from vecspeak.decoding import Decoding

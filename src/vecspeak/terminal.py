@@ -1,10 +1,7 @@
 """What the commands share: lists of ids read, answers told, JSON printed."""
 
 import csv
-import gc
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +11,6 @@ from vecspeak.errors import ConceptError
 
 if TYPE_CHECKING:
     from vecspeak.elm import Answer, Elm
-
-
-@contextmanager
-def fast_imports() -> Iterator[None]:
-    """No garbage collection while modules load: it is a quarter of the time of importing torch and transformers, and
-    finds nothing, since modules stay."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def read_ids(given: str) -> list[str]:
