@@ -21,6 +21,7 @@ ORDER = [
     *["maps", "labels", "compare", "gaps"],
     *["runs", "stages", "training", "narrate", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
+    *["rating"],
     *["movielens", "serve", "bars", "page", "demo"],
     *["imports", "terminal", "cli_*", "cli"],
 ]

@@ -1,12 +1,15 @@
 """Measures against figures worked out by hand, and the properties their docstrings promise."""
 
-from math import isnan, sqrt
+from itertools import permutations
+from math import isnan, log2, nan, sqrt
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import spearmanr
+from sklearn.metrics import ndcg_score
 
 from vecspeak import metrics
 from vecspeak.metrics import Interval
@@ -89,6 +92,93 @@ def test_found_within():
 
 def test_nearest_rows_by_direction():
     np.testing.assert_array_equal(metrics.nearest_rows([[2, 1.9], WEST], [EAST, NORTHEAST, WEST, WEST]), [1, 2])
+
+
+SECOND, THIRD = 1 / log2(3), 0.5
+"""Discounts of the second and third place; that of the first is 1."""
+
+
+@pytest.mark.parametrize(
+    ("scores", "gains", "expected"),
+    [
+        ([3, 2, 1], [1, 0, 2], (1 + 2 * THIRD) / (2 + SECOND)),
+        ([3, 1, 2], [5, 0, 1], 1),
+        ([1, 1], [2, 0], (1 + SECOND) / 2),
+        ([7, 7, 9], [4, 0, 1], (1 + 2 * SECOND + 2 * THIRD) / (4 + SECOND)),
+        ([2, 2, 2], [3, 3, 3], 1),
+        ([0.3], [0.5], 1),
+        ([-np.inf, 0], [1, 0], SECOND),
+    ],
+)
+def test_ndcg_by_hand(scores, gains, expected):
+    assert metrics.ndcg(scores, gains) == pytest.approx(expected, rel=1e-14)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 5)), min_size=1, max_size=6))
+def test_ndcg_with_ties_is_the_mean_over_all_ways_to_break_them(pairs):
+    scores, gains = np.array(pairs, float).T
+    gains[0] += 1
+    orders = [list(order) for order in permutations(range(len(scores)))]
+    falling = [order for order in orders if (np.diff(scores[order]) <= 0).all()]
+    discounts = 1 / np.log2(np.arange(2, len(scores) + 2))
+    reached = np.mean([gains[order] @ discounts for order in falling])
+    assert metrics.ndcg(scores, gains) == pytest.approx(reached / max(gains[order] @ discounts for order in orders))
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3) | st.floats(-1, 1), st.integers(0, 5)), min_size=2, max_size=60))
+def test_ndcg_is_that_of_scikit_learn(pairs):
+    scores, gains = np.array(pairs, float).T
+    gains[-1] += 1
+    found = metrics.ndcg(scores, gains)
+    assert found == pytest.approx(ndcg_score([gains], [scores]))
+    assert 0 < found <= 1
+
+
+def test_ndcg_of_nothing_to_find_is_nan():
+    assert isnan(metrics.ndcg([], []))
+    assert isnan(metrics.ndcg([1, 2], [0, 0]))
+
+
+@pytest.mark.parametrize("gains", [[1, -1], [1, nan], [1, np.inf]])
+def test_ndcg_refuses_gains_that_are_none(gains):
+    with pytest.raises(ValueError, match=r"at least 0|NaN"):
+        metrics.ndcg([1, 2], gains)
+
+
+@pytest.mark.parametrize(
+    ("scores", "values", "expected"),
+    [
+        ([10, 20, 30], [1, 5, 6], 1),
+        ([1, 2], [2, 1], -1),
+        ([1, 2, 3, 4], [1, 2, 2, 4], 4.5 / sqrt(5 * 4.5)),  # ranks 1 2.5 2.5 4
+        ([1, 2, 3], [2, 1, 2], 0),
+        ([1, 1, 2], [3, 3, 9], 1),
+    ],
+)
+def test_spearman_by_hand(scores, values, expected):
+    assert metrics.spearman(scores, values) == pytest.approx(expected, rel=1e-14)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3) | st.floats(-1, 1), st.integers(0, 5)), min_size=3, max_size=60))
+def test_spearman_is_that_of_scipy(pairs):
+    scores, values = np.array(pairs, float).T
+    scores[0], scores[1], values[0], values[2] = 8, 9, 7, 8  # scipy warns of a constant side
+    assert metrics.spearman(scores, values) == pytest.approx(spearmanr(scores, values).statistic, abs=1e-12)
+
+
+@pytest.mark.parametrize(("scores", "values"), [([], []), ([1], [1]), ([2, 2, 2], [1, 2, 3]), ([1, 2], [0.1, 0.1])])
+def test_spearman_without_an_order_is_nan(scores, values):
+    assert isnan(metrics.spearman(scores, values))
+
+
+@pytest.mark.parametrize("measure", [metrics.ndcg, metrics.spearman])
+def test_what_is_ranked_must_pair_and_be_numbers(measure):
+    with pytest.raises(ValueError, match="paired by candidate"):
+        measure([1, 2, 3], [1, 2])
+    with pytest.raises(ValueError, match="paired by candidate"):
+        measure([[1, 2]], [[1, 2]])
+    with pytest.raises(ValueError, match="NaN"):
+        measure([1, nan], [1, 2])
 
 
 def test_vector_use_is_what_the_wrong_vector_costs():

@@ -10,6 +10,8 @@ import typer
 from vecspeak.cli_ask import ask
 from vecspeak.cli_concept import concept_app
 from vecspeak.cli_explore import compare, gaps, label
+from vecspeak.cli_movielens import movielens
+from vecspeak.cli_rate import rate_app
 from vecspeak.cli_space import space_app
 from vecspeak.cli_train import evaluate, train
 from vecspeak.errors import VecspeakError
@@ -18,6 +20,7 @@ from vecspeak.imports import fast_imports
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Ask any embedding in plain language.")
 app.add_typer(space_app, name="space")
 app.add_typer(concept_app, name="concept")
+app.add_typer(rate_app, name="rate")
 # every slot of a prompt is an option of its own name
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(ask)
 app.command()(label)
@@ -25,6 +28,7 @@ app.command()(compare)
 app.command()(gaps)
 app.command()(train)
 app.command()(evaluate)
+app.command()(movielens)
 
 
 @app.command()

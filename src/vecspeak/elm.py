@@ -225,8 +225,11 @@ class Elm(nn.Module):
         )  # fmt: skip
         return self.ask_many([Question(prompt, points)], decoding=decoding)[0]
 
-    def ask_many(self, questions: Sequence[Question], *, decoding: Decoding, batch_size: int = 16) -> list[Answer]:
+    def ask_many(self, questions: Sequence[Question], *, decoding: Decoding, batch_size: int = 64) -> list[Answer]:
         """Answers in the order of the questions; rows of one batch do not influence each other.
+
+        Args:
+            batch_size: rows decoded together; a question takes `best_of` of them.
 
         Raises: as `ask`, before any generation.
         """
@@ -235,8 +238,9 @@ class Elm(nn.Module):
         checked = [self._checked(question, decoding) for question in questions]
         order = sorted(range(len(checked)), key=lambda i: len(checked[i][0].ids))
         samples: dict[int, list[list[int]]] = {}
-        for first in range(0, len(order), batch_size):
-            rows = order[first : first + batch_size]
+        size = max(1, batch_size // decoding.best_of)
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
             for row, found in zip(rows, self._sample([checked[i] for i in rows], decoding), strict=True):
                 samples[row] = found
         texts = [[self._text(ids) for ids in samples[i]] for i in range(len(checked))]

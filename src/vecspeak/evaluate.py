@@ -3,9 +3,13 @@
 Shapes: N examples of a task, M entities of the side, E domain dimension, L dimension of the LSA encoder.
 """
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +17,7 @@ from numpy.typing import NDArray
 from vecspeak import metrics
 from vecspeak.decoding import Decoding
 from vecspeak.elm import Elm, Question
-from vecspeak.encode import Encoder, LsaEncoder
+from vecspeak.encode import Encoder, LsaEncoder, load_encoder
 from vecspeak.errors import ConfigError, EncoderError, SpaceError
 from vecspeak.examples import Example, make_examples, partner_pairs
 from vecspeak.report import (
@@ -39,11 +43,22 @@ Progress = Callable[[str, int, int], None]
 """Called before each step with what it is, the steps done, and all steps."""
 
 
+class Behaviour(Protocol):
+    """Judges texts by what people did, not by vectors (paper, section 3.2)."""
+
+    def consistency(self, texts_NE: NDArray[np.float32], ids: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
+        """Name of a measure -> its value (N,) for each encoded text about the entity of that id; NaN where none."""
+        ...
+
+
 def evaluate(
     elm: Elm,
     space: Space,
     tasks: TaskSet,
     *,
+    judge: Space | None = None,
+    behaviour: Behaviour | None = None,
+    answers: Path | None = None,
     side: str = "test",
     decodings: Mapping[str, Decoding] | None = None,
     seed: int = 0,
@@ -66,6 +81,11 @@ def evaluate(
         elm: the model.
         space: its space, with a `split` column that names a side per entity, "train" among them.
         tasks: what to ask.
+        judge: the space whose encoder and vectors judge the texts, where the model's own vectors are none of a text
+            encoder; entities it lacks are not asked about. By default the model's own.
+        behaviour: what else judges the texts, encoded by the judge's encoder.
+        answers: folder where answers are kept as they come, and read from where it has them: a stopped evaluation
+            then goes on.
         side: whose entities to ask about.
         decodings: name -> how to decode; by default greedily, as the model does by itself, and the best of 8 such.
         seed: of the bootstrap and of who is swapped with whom. Sampling has its own, in `decodings`.
@@ -80,10 +100,14 @@ def evaluate(
     """
     decodings = usual_decodings(elm) if decodings is None else decodings
     _check_settings(decodings, limit)
-    encoder = _encoder_of(elm, space)
-    cohort = _Cohort.of(space, tasks, side=side, limit=limit)
+    judge = space if judge is None else judge
+    encoder = _encoder_of(elm, space, judge)
+    cohort = _Cohort.of(space, tasks, judge=judge, side=side, limit=limit)
     steps = _Steps(progress, len(cohort.training) * (len(decodings) + 1) + len(cohort.examples))
-    judged = _judge_texts(elm, encoder, cohort, decodings=decodings, seed=seed, steps=steps)
+    judged: list[_JudgedTask] = []
+    if cohort.training:
+        reader = _Reader.of(encoder, cohort, behaviour=behaviour, seed=seed)
+        judged = _judge_texts(_Asker(elm, answers), reader, cohort, decodings=decodings, seed=seed, steps=steps)
     losses = [_Losses.of(elm, examples, seed=seed, steps=steps) for examples in cohort.examples.values()]
     return Report(
         space=space.name,
@@ -99,14 +123,15 @@ def evaluate(
         losses=tuple(loss.scores(seed=seed) for loss in losses),
         overall_gap=metrics.mean_interval(_gap_of_each_entity(losses), seed=seed),
         skipped=cohort.skipped,
-        samples=tuple(_samples(space, cohort, judged, count=samples)),
+        samples=tuple(_samples(space, judge, cohort, judged, count=samples)),
     )
 
 
 def usual_decodings(elm: Elm) -> dict[str, Decoding]:
     """Greedy, the model's own decoding where that is another, and the model's own with the best of 8 samples."""
-    own = {} if elm.decoding == Decoding() else {"own": elm.decoding}
-    return {"greedy": Decoding(), **own, "own, best of 8": elm.decoding.but(best_of=8)}
+    greedy = Decoding(max_tokens=elm.decoding.max_tokens)
+    own = {} if elm.decoding == greedy else {"own": elm.decoding}
+    return {"greedy": greedy, **own, "own, best of 8": elm.decoding.but(best_of=8)}
 
 
 def _check_settings(decodings: Mapping[str, Decoding], limit: int | None) -> None:
@@ -118,16 +143,16 @@ def _check_settings(decodings: Mapping[str, Decoding], limit: int | None) -> Non
         raise ConfigError(f"limit is {limit}; controls swap entities, so expected 2 or more.")
 
 
-def _encoder_of(elm: Elm, space: Space) -> Encoder:
-    encoder = elm.encoder
+def _encoder_of(elm: Elm, space: Space, judge: Space) -> Encoder:
+    encoder = elm.encoder if judge is space else load_encoder(judge.encoder) if judge.encoder else None
     if encoder is None:
         raise EncoderError(
-            "Semantic consistency re-encodes the answers, but this model's space names no encoder. "
-            "Import the space with the name of the text encoder that made its vectors."
+            f"Semantic consistency re-encodes the answers, but the space {judge.name} names no encoder. "
+            "Import it with the name of the text encoder that made its vectors."
         )
-    if encoder.dimension != space.dimension:
+    if encoder.dimension != judge.dimension:
         raise EncoderError(
-            f"Encoder {encoder.name!r} gives {encoder.dimension} dimensions, {space.name} has {space.dimension}: "
+            f"Encoder {encoder.name!r} gives {encoder.dimension} dimensions, {judge.name} has {judge.dimension}: "
             "it did not make these vectors. Import the space with the name of the one that did."
         )
     return encoder
@@ -140,7 +165,7 @@ class _Cohort:
     held: Sequence[str]
     """All ids of the side, sorted."""
     candidates_ME: NDArray[np.float32]
-    """Their vectors."""
+    """Their vectors in the space that judges."""
     references: Mapping[str, Sequence[str]]
     """Id -> the teacher's one-slot texts about it, where there is one."""
     examples: Mapping[str, Sequence[Example]]
@@ -152,9 +177,9 @@ class _Cohort:
     """Task -> why it is not measured."""
 
     @staticmethod
-    def of(space: Space, tasks: TaskSet, *, side: str, limit: int | None) -> "_Cohort":
-        held = _ids_of(space, side, at_least=2)
-        taught = _ids_of(space, TRAINING_SIDE, at_least=1)
+    def of(space: Space, tasks: TaskSet, *, judge: Space, side: str, limit: int | None) -> "_Cohort":
+        held = _ids_of(space, side, among=judge, at_least=2)
+        taught = _ids_of(space, TRAINING_SIDE, among=space, at_least=1)
         first = {name: task.model_copy(update={"prompts": task.prompts[:1]}) for name, task in tasks.items()}
         one_slot = {name: task for name, task in first.items() if len(task.slots) == 1}
         known = _by_task(make_examples(space, first, ids=held, pairs=partner_pairs(space)))
@@ -168,7 +193,7 @@ class _Cohort:
         skipped |= {name: f"{len(n)} of 2 examples on side {side!r}" for name, n in examples.items() if len(n) < 2}
         return _Cohort(
             held=held,
-            candidates_ME=np.stack([space[id].vector for id in held]),
+            candidates_ME=np.stack([judge[id].vector for id in held]),
             references=references,
             examples={name: found for name, found in examples.items() if name not in skipped},
             training={name: found for name, found in training.items() if name not in skipped},
@@ -177,11 +202,12 @@ class _Cohort:
         )
 
 
-def _ids_of(space: Space, side: str, *, at_least: int) -> list[str]:
+def _ids_of(space: Space, side: str, *, among: Space, at_least: int) -> list[str]:
     if "split" not in space.columns:
         raise SpaceError(f"{space.name} has no column 'split' that says which entities were held out of training.")
     sides = space.column("split")
-    ids = sorted(id for id, name in zip(space.ids, sides, strict=True) if name == side)
+    known_ids = set(among.ids)
+    ids = sorted(id for id, name in zip(space.ids, sides, strict=True) if name == side and id in known_ids)
     if len(ids) < at_least:
         known = ", ".join(sorted({str(name) for name in sides}))
         raise SpaceError(f"{space.name} has {len(ids)} entities on side {side!r}, expected {at_least}. Sides: {known}.")
@@ -231,12 +257,9 @@ class _JudgedTask:
 
 
 def _judge_texts(
-    elm: Elm, encoder: Encoder, cohort: _Cohort, *, decodings: Mapping[str, Decoding], seed: int, steps: _Steps
+    asker: "_Asker", reader: "_Reader", cohort: _Cohort, *, decodings: Mapping[str, Decoding], seed: int, steps: _Steps
 ) -> list[_JudgedTask]:
     """Every one-slot task: ask, add the controls, score."""
-    if not cohort.training:
-        return []
-    judge = _Judge.of(encoder, cohort, seed=seed)
     judged = []
     for task, training in cohort.training.items():
         examples = cohort.examples[task]
@@ -244,23 +267,48 @@ def _judge_texts(
         for name, decoding in decodings.items():
             steps.begin(f"{task}: {name}")
             kind = "selected" if decoding.best_of > 1 else "decoding"
-            answers.append(judge.read(_ask(elm, examples, decoding), name=name, kind=kind))
+            answers.append(reader.read(asker.ask(examples, decoding), name=name, kind=kind))
         steps.begin(f"{task}: controls")
-        at_mean = _ask(elm, [_at_mean(elm, examples[0])], next(iter(decodings.values())))
+        at_mean = asker.ask([_at_mean(asker.elm, examples[0])], next(iter(decodings.values())))
         controls = [
-            judge.read([example.target for example in examples], name=TEACHER),
-            judge.read(_nearest_texts(examples, training), name=NEAREST),
-            judge.read(at_mean, name=MEAN_VECTOR).rearranged([0] * len(examples), name=MEAN_VECTOR),
+            reader.read([example.target for example in examples], name=TEACHER),
+            reader.read(_nearest_texts(examples, training), name=NEAREST),
+            reader.read(at_mean, name=MEAN_VECTOR).rearranged([0] * len(examples), name=MEAN_VECTOR),
             answers[0].rearranged(metrics.derangement(len(examples), seed=seed), name=SHUFFLED),
         ]
-        scores = judge.score_task(examples, [*answers, *controls], teacher=controls[0])
+        scores = reader.score_task(examples, [*answers, *controls], teacher=controls[0])
         judged.append(_JudgedTask(scores, answers))
     return judged
 
 
-def _ask(elm: Elm, examples: Sequence[Example], decoding: Decoding) -> list[str]:
-    questions = [Question(example.prompt, example.points) for example in examples]
-    return [answer.text for answer in elm.ask_many(questions, decoding=decoding)]
+@dataclass(frozen=True, eq=False)
+class _Asker:
+    """Asks the model, or recalls what it answered to just these questions before."""
+
+    elm: Elm
+    folder: Path | None
+
+    def ask(self, examples: Sequence[Example], decoding: Decoding) -> list[str]:
+        questions = [Question(example.prompt, example.points) for example in examples]
+        path = self.folder and self.folder / f"{_key(questions, decoding)}.json"
+        if path and path.is_file():
+            return json.loads(path.read_text("utf-8"))
+        texts = [answer.text for answer in self.elm.ask_many(questions, decoding=decoding)]
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new = path.with_suffix(".new")
+            new.write_text(json.dumps(texts, ensure_ascii=False, indent=1), encoding="utf-8")
+            new.rename(path)
+        return texts
+
+
+def _key(questions: Sequence[Question], decoding: Decoding) -> str:
+    digest = hashlib.sha256(json.dumps(asdict(decoding)).encode())
+    for question in questions:
+        digest.update(question.prompt.encode())
+        for slot, point in question.points.items():
+            digest.update(slot.encode() + np.asarray(point, np.float32).tobytes())
+    return digest.hexdigest()[:32]
 
 
 def _at_mean(elm: Elm, example: Example) -> Example:
@@ -278,7 +326,7 @@ def _vectors(examples: Sequence[Example]) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judge:
+class _Reader:
     """Reads texts with both encoders and scores them against the entities of the side."""
 
     encoder: Encoder
@@ -287,28 +335,29 @@ class _Judge:
     """Id -> row of the candidates."""
     candidates_ME: NDArray[np.float32]
     references_ML: NDArray[np.float32]
+    behaviour: Behaviour | None
     seed: int
 
     @staticmethod
-    def of(encoder: Encoder, cohort: _Cohort, *, seed: int) -> "_Judge":
+    def of(encoder: Encoder, cohort: _Cohort, *, behaviour: Behaviour | None, seed: int) -> "_Reader":
         lsa = LsaEncoder.fit([example.target for found in cohort.training.values() for example in found])
         row_of = {id: row for row, id in enumerate(cohort.held)}
         # an entity without text stays a zero row; none is asked about
         references_ML = np.zeros((len(row_of), lsa.dimension), np.float32)
         told = [row_of[id] for id in cohort.references]
         references_ML[told] = lsa.encode_passages(list(cohort.references.values()))
-        return _Judge(encoder, lsa, row_of, cohort.candidates_ME, references_ML, seed)
+        return _Reader(encoder, lsa, row_of, cohort.candidates_ME, references_ML, behaviour, seed)
 
     def read(self, texts: Sequence[str], *, name: str, kind: Kind = "control") -> _Source:
         return _Source(name, kind, texts, self.encoder.encode(texts), self.lsa.encode(texts))
 
     def score_task(self, examples: Sequence[Example], sources: Sequence[_Source], *, teacher: _Source) -> TaskScores:
-        ceiling_N = metrics.semantic_consistency(teacher.semantic_NE, _vectors(examples))
+        ceiling_N = metrics.semantic_consistency(teacher.semantic_NE, self._own(examples))
         texts = tuple(self._score(source, examples, ceiling_N) for source in sources)
         return TaskScores(task=examples[0].task, prompt=examples[0].prompt, entities=len(examples), texts=texts)
 
     def _score(self, source: _Source, examples: Sequence[Example], ceiling_N: NDArray[np.float64]) -> TextScores:
-        vectors_NE = _vectors(examples)
+        vectors_NE = self._own(examples)
         own_N = [self.row_of[example.ids[0]] for example in examples]
         sc_N = metrics.semantic_consistency(source.semantic_NE, vectors_NE)
         floor_N = metrics.cross_consistency(source.semantic_NE, vectors_NE)
@@ -328,21 +377,41 @@ class _Judge:
             independent_top10=metrics.mean_interval(metrics.found_within(independent_N, 10), seed=self.seed),
             repetition=float(np.mean([metrics.repetition(text) for text in source.texts])),
             empty=sum(not text.strip() for text in source.texts),
+            behaviour=self._behaviour(source, examples),
         )
 
+    def _own(self, examples: Sequence[Example]) -> NDArray[np.float32]:
+        """(N, E) of each example's entity in the space that judges."""
+        return self.candidates_ME[[self.row_of[example.ids[0]] for example in examples]]
 
-def _samples(space: Space, cohort: _Cohort, judged: Sequence[_JudgedTask], *, count: int) -> Iterator[Sample]:
+    def _behaviour(self, source: _Source, examples: Sequence[Example]) -> dict[str, metrics.Interval]:
+        if self.behaviour is None:
+            return {}
+        measured = self.behaviour.consistency(source.semantic_NE, [example.ids[0] for example in examples])
+        return {
+            name: metrics.mean_interval(values_N[~np.isnan(values_N)], seed=self.seed)
+            for name, values_N in measured.items()
+        }
+
+
+def _samples(
+    space: Space, judge: Space, cohort: _Cohort, judged: Sequence[_JudgedTask], *, count: int
+) -> Iterator[Sample]:
+    shown: set[tuple[str, int]] = set()
     for k in range(count if judged else 0):
         task = judged[k % len(judged)]
         examples = cohort.examples[task.scores.task]
-        if k < len(examples):
-            yield _sample(space, examples[k], task.answers, row=k)
+        row = k % len(examples)
+        if (task.scores.task, row) not in shown:
+            shown.add((task.scores.task, row))
+            yield _sample(space, judge, examples[row], task.answers, row=row)
 
 
-def _sample(space: Space, example: Example, answers: Sequence[_Source], *, row: int) -> Sample:
+def _sample(space: Space, judge: Space, example: Example, answers: Sequence[_Source], *, row: int) -> Sample:
     told = []
     for source in answers:
-        sc_1 = metrics.semantic_consistency(source.semantic_NE[row : row + 1], _vectors([example]))
+        vector_1E = judge[example.ids[0]].vector[None]
+        sc_1 = metrics.semantic_consistency(source.semantic_NE[row : row + 1], vector_1E)
         told.append(SampleAnswer(decoding=source.name, text=source.texts[row], consistency=float(sc_1[0])))
     id = example.ids[0]
     title = space.row(id).get("title")

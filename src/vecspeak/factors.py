@@ -9,7 +9,7 @@ Shapes: R ratings, U users, I items, E factors.
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SMALLEST_LENGTH = 1e-4
 """Vectors shorter than this share of the median are what the solver left of zero, and point anywhere."""
+REGULARISATION = 20.0
+"""Weight of the vectors' squared lengths."""
 PER_STAR = 2.0
 """Weight that a rating gains for each step of the scale away from its user's mean."""
 
@@ -37,9 +39,10 @@ class Ratings:
     user_ids: list[str]
     item_ids: list[str]
     users_R: np.ndarray
-    """Row in `user_ids` of each rating."""
+    """Row in `user_ids` of each rating. int32, as `items_R`: a large release has tens of millions."""
     items_R: np.ndarray
     values_R: np.ndarray
+    """float32, the higher the better."""
     notes: tuple[str, ...] = ()
     """What was left out, and how much of it."""
 
@@ -56,6 +59,8 @@ class Factors:
 
     users_UE: np.ndarray
     items_IE: np.ndarray
+    regularisation: float = REGULARISATION
+    """They were made with it; folding in uses the same."""
 
 
 def read_ratings(
@@ -68,6 +73,21 @@ def read_ratings(
     Raises:
         SpaceError: no such file or column, or nothing left.
     """
+    rows = _rating_rows(path, user=user, item=item, rating=rating)
+    import polars as pl
+
+    whole = rows.filter(
+        (pl.col("user").fill_null("") != "") & (pl.col("item").fill_null("") != "") & pl.col("value").is_finite()
+    )
+    user_ids, users_R = _coded(whole["user"])
+    item_ids, items_R = _coded(whole["item"])
+    notes = left_out({f"rows of {path.name} without a user, an item or a number": len(rows) - len(whole)})
+    read = Ratings(user_ids, item_ids, users_R, items_R, whole["value"].to_numpy(), notes)
+    return settled(read, source=path, fewest=fewest)
+
+
+def _rating_rows(path: Path, *, user: str, item: str, rating: str) -> "pl.DataFrame":
+    """Columns user, item (text) and value (Float32), null where a cell is empty or no number."""
     table = read_table(path)
     for role, name in (("user", user), ("item", item), ("rating", rating)):
         if name not in table.columns:
@@ -76,33 +96,51 @@ def read_ratings(
     import polars as pl
 
     try:
-        rows = table.select(
+        return table.select(
             user=_as_id(table[user]),
             item=_as_id(table[item]),
             value=table[rating].cast(pl.String).str.strip_chars().cast(pl.Float32, strict=False),
         )
     except pl.exceptions.PolarsError as error:
         raise SpaceError(f"{path}: {user}, {item} or {rating} is no plain column: {one_line(error)}") from error
-    whole = rows.filter(
-        (pl.col("user").fill_null("") != "") & (pl.col("item").fill_null("") != "") & pl.col("value").is_finite()
+
+
+def settled(read: Ratings, *, source: Path, fewest: int, times_R: np.ndarray | None = None) -> Ratings:
+    """Each pair once, items with at least `fewest` ratings, ids with a rating; the notes say what went.
+
+    Args:
+        read: ratings among which a pair may stand several times.
+        source: the file they are from.
+        times_R: of two ratings of one pair the one with the higher time holds; the later row where times are equal
+            or not known (None).
+
+    Raises:
+        SpaceError: nothing left.
+    """
+    newest_R = _newest_of_each_pair(read, times_R)
+    counts_I = np.bincount(read.items_R[newest_R], minlength=len(read.item_ids))
+    kept_R = newest_R & (counts_I >= fewest)[read.items_R]
+    newest, kept = int(newest_R.sum()), int(kept_R.sum())
+    notes = read.notes + left_out(
+        {
+            "ratings of a pair rated again later": len(newest_R) - newest,
+            f"ratings of items with fewer than {fewest}": newest - kept,
+        }
     )
-    once = whole.unique(["user", "item"], keep="last", maintain_order=True)
-    kept = once.filter(pl.len().over("item") >= fewest)
-    lost = {
-        f"rows of {path.name} without a user, an item or a number": len(rows) - len(whole),
-        "ratings of a pair rated again later": len(whole) - len(once),
-        f"ratings of items with fewer than {fewest}": len(once) - len(kept),
-    }
-    notes = tuple(f"{count:,} {what} left out" for what, count in lost.items() if count)
-    if kept.is_empty():
-        raise SpaceError(f"{path}: no item has {fewest} ratings or more. {'; '.join(notes) or 'There are no rows'}.")
-    user_ids, users_R = _coded(kept["user"])
-    item_ids, items_R = _coded(kept["item"])
-    return Ratings(user_ids, item_ids, users_R, items_R, kept["value"].to_numpy(), notes)
+    if not kept:
+        raise SpaceError(f"{source}: no item has {fewest} ratings or more. {'; '.join(notes) or 'There are no rows'}.")
+    user_ids, users_R = _used(read.user_ids, read.users_R[kept_R])
+    item_ids, items_R = _used(read.item_ids, read.items_R[kept_R])
+    return Ratings(user_ids, item_ids, users_R, items_R, read.values_R[kept_R], notes)
+
+
+def left_out(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """What -> how many, as notes; nothing is said of zeros."""
+    return tuple(f"{count:,} {what} left out" for what, count in counts.items() if count)
 
 
 def factorise(
-    ratings: Ratings, *, factors: int = 48, regularisation: float = 20.0, iterations: int = 15, seed: int = 0
+    ratings: Ratings, *, factors: int = 48, regularisation: float = REGULARISATION, iterations: int = 15, seed: int = 0
 ) -> Factors:
     """Vectors of all users and items; an item or user without a rating gets zeros.
 
@@ -130,16 +168,32 @@ def factorise(
             raise SpaceError(
                 f"Ratings as large as {largest:g} do not factorise; expected a scale of a few steps."
             ) from error
-    return Factors(np.asarray(model.user_factors), np.asarray(model.item_factors))
+    return Factors(np.asarray(model.user_factors), np.asarray(model.item_factors), regularisation)
+
+
+def fold_in(factors: Factors, ratings: Ratings) -> np.ndarray:
+    """(E,) the vector of one user from `ratings` alone, the items' vectors as they are (Hu et al. 2008, equation 4).
+
+        x = (Y'Y + Y'(C - I)Y + lambda I)^-1 Y'Cp
+
+    Args:
+        ratings: of one user, among the items that were factorised.
+    """
+    weights_R = signed_weights(ratings).astype(np.float64)
+    items_IE = factors.items_IE.astype(np.float64)
+    rated_RE = items_IE[ratings.items_R]
+    left_EE = items_IE.T @ items_IE + rated_RE.T @ (rated_RE * (np.abs(weights_R) - 1)[:, None])
+    left_EE[np.diag_indices_from(left_EE)] += factors.regularisation
+    return np.linalg.solve(left_EE, rated_RE.T @ np.maximum(weights_R, 0)).astype(np.float32)
 
 
 def signed_weights(ratings: Ratings) -> np.ndarray:
     """(R,) 1 + PER_STAR |r - mean|, negative where r lies below the mean of its user: `implicit` reads that as a 0."""
     totals_U = np.bincount(ratings.users_R, ratings.values_R)
-    means_U = totals_U / np.maximum(np.bincount(ratings.users_R), 1)
+    means_U = (totals_U / np.maximum(np.bincount(ratings.users_R), 1)).astype(np.float32)
     away_R = ratings.values_R - means_U[ratings.users_R]
-    liked_R = away_R >= -1e-6  # a user who rates all alike likes all
-    return np.where(liked_R, 1, -1).astype(np.float32) * (1 + PER_STAR * np.abs(away_R)).astype(np.float32)
+    weights_R = 1 + PER_STAR * np.abs(away_R)
+    return np.negative(weights_R, out=weights_R, where=away_R < -1e-6)  # a user who rates all alike likes all
 
 
 def write_spaces(
@@ -220,7 +274,8 @@ def check_installed() -> None:
 
 def _rows_that_say_something(ratings: Ratings, vectors_NE: np.ndarray, rows_R: np.ndarray) -> np.ndarray:
     lengths_N = np.linalg.norm(vectors_NE, axis=1)
-    liked_N = np.bincount(rows_R[signed_weights(ratings) > 0], minlength=len(vectors_NE)) > 0
+    liked_N = np.zeros(len(vectors_NE), bool)
+    liked_N[rows_R[signed_weights(ratings) > 0]] = True
     # without the fixed floor a factorisation shrunk to nothing as a whole would pass
     floor = max(1e-6, SMALLEST_LENGTH * float(np.median(lengths_N)))
     return np.flatnonzero(liked_N & (lengths_N > floor))
@@ -283,7 +338,26 @@ def _coded(ids: "pl.Series") -> tuple[list[str], np.ndarray]:
     import polars as pl
 
     known = ids.unique().sort()
-    return known.to_list(), ids.cast(pl.Enum(known)).to_physical().to_numpy()
+    return known.to_list(), ids.cast(pl.Enum(known)).to_physical().cast(pl.Int32).to_numpy()
+
+
+def _newest_of_each_pair(read: Ratings, times_R: np.ndarray | None) -> np.ndarray:
+    """(R,) bool."""
+    pairs_R = read.users_R * np.int64(len(read.item_ids)) + read.items_R
+    if (pairs_R[1:] > pairs_R[:-1]).all():  # sorted, as MovieLens's large files are: each pair stands there once
+        return np.ones(len(pairs_R), bool)
+    order_R = np.argsort(pairs_R, kind="stable") if times_R is None else np.lexsort((times_R, pairs_R))
+    pairs_R = pairs_R[order_R]
+    newest_R = np.zeros(len(pairs_R), bool)
+    newest_R[order_R[np.append(pairs_R[1:] != pairs_R[:-1], True)]] = True
+    return newest_R
+
+
+def _used(ids: Sequence[str], rows_R: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The ids that have a rating, and the row of each rating among them."""
+    used_N = np.bincount(rows_R, minlength=len(ids)) > 0
+    places_N = np.cumsum(used_N, dtype=np.int32) - 1
+    return [ids[row] for row in np.flatnonzero(used_N).tolist()], places_N[rows_R]
 
 
 def _as_id(column: "pl.Series") -> "pl.Series":

@@ -1,14 +1,15 @@
 """What is measured, as pure functions on strings and arrays: formula, range and empty case of each.
 
-Letters of shapes: N texts (one per entity asked about), M candidates, E dimension.
-"Paper" is arXiv 2310.04475; it gives semantic consistency alone. Floor, ceiling, identification and
-vector use are the controls it lacks.
+Letters of shapes: N texts (one per entity asked about), M candidates, E dimension, T different
+values among M.
+"Paper" is arXiv 2310.04475; it gives semantic consistency, and ranks by NDCG and Spearman's correlation.
+Floor, ceiling, identification and vector use are the controls it lacks.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -112,6 +113,47 @@ def nearest_rows(vectors_NE: ArrayLike, candidates_ME: ArrayLike) -> NDArray[np.
     return (unit_rows(_matrix(vectors_NE)) @ unit_rows(_matrix(candidates_ME)).T).argmax(1)
 
 
+def ndcg(scores_M: ArrayLike, gains_M: ArrayLike) -> float:
+    """Normalised discounted cumulative gain of the order by falling score (Järvelin & Kekäläinen 2002).
+
+        DCG = sum over places k = 1..M of gain_k / log2(k + 1);  NDCG = DCG / DCG in the best order
+
+    The gain enters as it is (linear), not as 2^gain - 1. Tied scores share the mean of the gains of their
+    places: the expected value if ties were broken at random (McSherry & Najork 2008). Range above 0, how far
+    depends on the gains, to 1 (best order); 1 for one element. NaN for no elements and where all gains are 0.
+
+    Raises:
+        ValueError: sides of other lengths, a score that is NaN, or a gain that is not a finite number >= 0.
+    """
+    scores_M, gains_M = _paired_values(scores_M, gains_M)
+    if not ((gains_M >= 0) & (gains_M < np.inf)).all():
+        raise ValueError(f"gains are finite and at least 0, got {gains_M.min()} to {gains_M.max()}")
+    discounts_M = 1 / np.log2(np.arange(2, len(gains_M) + 2))
+    best = float(np.sort(gains_M)[::-1] @ discounts_M)
+    if best == 0:
+        return nan
+    order_M = np.argsort(-scores_M, kind="stable")
+    sorted_M = scores_M[order_M]
+    starts_T = np.flatnonzero(np.concatenate([[True], sorted_M[1:] != sorted_M[:-1]]))
+    mean_gains_T = np.add.reduceat(gains_M[order_M], starts_T) / np.diff(starts_T, append=len(sorted_M))
+    return min(1.0, float(mean_gains_T @ np.add.reduceat(discounts_M, starts_T)) / best)
+
+
+def spearman(scores_M: ArrayLike, values_M: ArrayLike) -> float:
+    """Rank correlation (Spearman 1904): Pearson correlation of the ranks, ties having the mean of theirs.
+
+    Range -1 (opposite order) to 1 (same order and same ties). NaN for fewer than two elements and where one
+    side is constant.
+
+    Raises:
+        ValueError: sides of other lengths, or NaN among them.
+    """
+    scores_M, values_M = _paired_values(scores_M, values_M)
+    first_M, second_M = _centred_ranks(scores_M), _centred_ranks(values_M)
+    spread = sqrt(float(first_M @ first_M) * float(second_M @ second_M))
+    return float(first_M @ second_M) / spread if spread else nan
+
+
 def vector_use(loss_right_N: ArrayLike, loss_other_N: ArrayLike) -> NDArray[np.float64]:
     """How much a target costs more when the vector is not its own: other - right, nats per token.
 
@@ -195,6 +237,22 @@ def _resampled_means(values_CN: NDArray[np.float64], *, seed: int) -> NDArray[np
     # one row of counts per resample: memory grows with R x N and not with C x R x N
     counts_RN = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     return values_CN @ counts_RN.T / n
+
+
+def _centred_ranks(values_M: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average ranks minus their mean: all exactly 0 where all values are equal."""
+    _, place_M, counts_T = np.unique(values_M, return_inverse=True, return_counts=True)
+    ranks_T = np.cumsum(counts_T) - (counts_T - 1) / 2
+    return ranks_T[place_M] - (len(values_M) + 1) / 2
+
+
+def _paired_values(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise ValueError(f"expected two lists (M,) paired by candidate, got shapes {first.shape} and {second.shape}")
+    if np.isnan(first).any() or np.isnan(second).any():
+        raise ValueError("NaN has no place in an order")
+    return first, second
 
 
 def _matrix(rows: ArrayLike) -> NDArray[np.float64]:

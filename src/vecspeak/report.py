@@ -43,6 +43,8 @@ class TextScores(_Frozen):
     """Mean share of repeated word trigrams."""
     empty: int
     """Blank texts; they are scored like any other."""
+    behaviour: dict[str, Interval] = {}
+    """Name of a behavioural measure -> its mean, where the evaluation had one (paper, section 3.2)."""
 
 
 class TaskScores(_Frozen):
@@ -124,7 +126,7 @@ class Report(_Frozen):
     skipped: dict[str, str]
     """Tasks not measured, and why."""
     samples: tuple[Sample, ...]
-    """Unpicked: number k is task k modulo the tasks, about its k-th entity in the order of ids."""
+    """Unpicked: number k is task k modulo the tasks, about entity k modulo its entities in the order of ids."""
 
     def to_json(self) -> str:
         """The whole report. `Report.model_validate_json` reads it back."""
