@@ -21,7 +21,9 @@ ORDER = [
     *["maps", "labels", "compare", "gaps"],
     *["runs", "stages", "training", "narrate", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
-    *["rating"],
+    *["ablation"],
+    *["reinforce"],
+    *["rating", "rating_forms", "rating_import"],
     *["movielens", "serve", "bars", "page", "demo"],
     *["imports", "terminal", "cli_*", "cli"],
 ]

@@ -1,23 +1,34 @@
 """The whole experiment on a made release of a few of the corpus's films, with a tiny random base."""
 
+import gzip
+import itertools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import tiny
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertModel
 
 from vecspeak.bundled import bundled_space_path
-from vecspeak.errors import ConfigError
+from vecspeak.cli import main
+from vecspeak.errors import ConfigError, SpaceError
+from vecspeak.factors import factorise, fold_in
 from vecspeak.movielens import experiment
 from vecspeak.movielens.experiment import Settings, Told, run_experiment
+from vecspeak.movielens.release import read_release
 from vecspeak.movielens.results import Results
+from vecspeak.movielens.spaces import held_out_ratings, read_profiles, user_sides
+from vecspeak.movielens.texts import corpus_films, joined_texts, passages
 from vecspeak.space import Space
 
 USERS = 30
@@ -180,3 +191,105 @@ def test_other_settings_or_a_full_folder_are_refused(
         run_experiment(settings.model_copy(update={"tune_steps": 3}), whole[1], silent())
     with pytest.raises(ConfigError, match="holds other things"):
         run_experiment(settings, folder, silent())
+
+
+# ---- the parts
+
+
+def test_the_command_refuses_before_any_work(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        ([str(tmp_path / "none")], "There is no folder"),
+        ([str(folder), "--tune", "some"], "expected all or lora"),
+        ([str(folder), "--texts", str(tmp_path / "none.csv")], "expected a file that ends in"),
+        ([str(folder), "--profiles", str(folder / "ratings.csv")], "line 1: expected a JSON object with userId"),
+        ([str(tmp_path), "--download", "ml-1g"], "ml-1g"),
+    ):
+        assert main(["movielens", *arguments, "--out", str(tmp_path / "run")]) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+
+def test_films_of_the_corpus_are_found_by_title_where_ids_differ(folder: Path) -> None:
+    films = read_release(folder).films
+    found, notes = corpus_films(films)
+    assert set(found) == set(films["id"]) - {"900001"} and len(found) == sum(FILMS.values())
+    renumbered = films.with_columns(id=pl.Series([str(10**6 + row) for row in range(len(films))]))
+    moved, _ = corpus_films(renumbered)
+    assert {row["title"] for row in moved.values()} == {row["title"] for row in found.values()}
+    assert all(row["id"] == id for id, row in moved.items())
+    assert notes == (f"{900 - len(found)} of the 900 films of the corpus are not in this release",)
+
+
+def test_texts_join_by_film_and_by_imdb_id_and_the_rest_is_counted(folder: Path, tmp_path: Path) -> None:
+    films = read_release(folder).films
+    id = films["id"][0]
+    rows = [
+        {"movieId": id, "imdbId": None, "text": "Joined by its film id, five words."},
+        {"movieId": None, "imdbId": "tt1", "text": "Joined by its IMDb id, as written there."},
+        {"movieId": "77", "imdbId": None, "text": "Of no film of the release."},
+        {"movieId": id, "imdbId": None, "text": "Too short."},
+    ]
+    path = tmp_path / "texts.jsonl.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    texts, notes = joined_texts(path, films)
+    assert texts == {id: [rows[0]["text"], rows[1]["text"]]}
+    assert notes == (
+        "1 of 4 texts of texts.jsonl.gz belong to no film of this release",
+        "1 of 4 texts of texts.jsonl.gz have fewer than 4 words",
+    )
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SpaceError, match="no table of JSON lines"):
+        joined_texts(path, films)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=12))
+def test_passages_hold_all_sentences_in_order_and_are_short(lengths: list[int]) -> None:
+    sentences = [" ".join(["word"] * (length - 1) + [f"end{n}."]) for n, length in enumerate(lengths)]
+    parts = passages(" ".join(sentences))
+    assert " ".join(parts) == " ".join(sentences)
+    assert all(len(part.split()) <= 90 for part in parts)
+    assert all(len((a + " " + b.split(". ")[0]).split()) > 90 for a, b in itertools.pairwise(parts))
+
+
+def test_a_share_of_each_users_ratings_is_held_out(folder: Path) -> None:
+    ratings = read_release(folder).ratings
+    held_R = held_out_ratings(ratings, seed=0)
+    counts_U = np.bincount(ratings.users_R)
+    assert (np.bincount(ratings.users_R[held_R], minlength=len(counts_U)) == (counts_U * 0.2).astype(int)).all()
+    assert (held_R == held_out_ratings(ratings, seed=0)).all()
+    assert (held_R != held_out_ratings(ratings, seed=1)).any()
+
+
+def test_folding_in_all_ratings_gives_the_factorised_user(folder: Path) -> None:
+    """`implicit` solves by conjugate gradients, this exactly: after many iterations both have converged."""
+    ratings = read_release(folder).ratings
+    factors = factorise(ratings, factors=3, regularisation=0.5, iterations=200)
+    for user in (0, 7):
+        folded = fold_in(factors, ratings.part(ratings.users_R == user))
+        np.testing.assert_allclose(folded, factors.users_UE[user], atol=2e-3)
+
+
+def test_users_are_split_once_and_profiles_of_strangers_are_counted(folder: Path, tmp_path: Path) -> None:
+    ratings = read_release(folder).ratings
+    profiles, notes = read_profiles(folder / "profiles.jsonl", ratings)
+    assert len(profiles) == USERS and notes == ()
+    sides = user_sides(sorted(profiles))
+    assert Counter(sides.values()) == {"train": 21, "validation": 3, "test": 6}
+    assert sides == user_sides(sorted(profiles, reverse=True))
+    stranger = json.loads((folder / "profiles.jsonl").read_text("utf-8").splitlines()[0])
+    path = tmp_path / "profiles.jsonl"
+    path.write_text("\n".join(json.dumps({**stranger, "userId": user}) for user in (1, 99)), encoding="utf-8")
+    known, told = read_profiles(path, ratings)
+    assert list(known) == ["1"] and told == ("1 of 2 profiles are not of users of this release",)
+
+
+def test_held_out_users_and_films_are_in_no_training_row(whole: tuple[Results, Path]) -> None:
+    space = Space.open(whole[1] / "behavioural.lance")
+    sides = dict(zip(space.ids, space.column("split"), strict=True))
+    views = [id for id, kind in zip(space.ids, space.column("kind"), strict=True) if kind == "view"]
+    assert views and all(sides[id.split("-view-")[0]] == sides[id] == "train" for id in views)
+    films = Space.open(whole[1] / "semantic.lance")
+    assert all(sides[id] == side for id, side in zip(films.ids, films.column("split"), strict=True) if id in sides)
+    assert Counter(films.column("split"))["test"] == FILMS["test"]
+    np.testing.assert_allclose(np.linalg.norm(np.stack([space[id].vector for id in space.ids]), axis=1), 1, atol=1e-5)

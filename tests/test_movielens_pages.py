@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 from importlib import resources
 from math import isnan, nan
-from pathlib import Path as Folder
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +12,11 @@ import pytest
 from vecspeak.errors import ConfigError
 from vecspeak.metrics import Interval
 from vecspeak.movielens import figures, paper
-from vecspeak.movielens.pages import FILES, Cell, Runs, check_folder, found, over_seeds, write_report
-from vecspeak.movielens.results import Blend, Dot, Path, Predictor, Push, Results, Shown, StepTaken
+from vecspeak.movielens.comparisons import found
+from vecspeak.movielens.document import Cell
+from vecspeak.movielens.pages import FILES, check_folder, write_report
+from vecspeak.movielens.results import Blend, Dot, Predictor, Push, Results, Shown, StepTaken, Way
+from vecspeak.movielens.seeds import Runs, over_seeds
 from vecspeak.report import (
     MEAN_VECTOR,
     NEAREST,
@@ -165,9 +168,9 @@ def complete(*, seeds: int = 1, dots: int = 60) -> Results:
             for source in sources
         ),
         paths=tuple(
-            Path(
+            Way(
                 task=task,
-                way=way,
+                name=way,
                 shares=shares,
                 consistency=tuple(near(0.58 - 0.3 * (0.5 + i / 6) * (0.25 - (x - 0.5) ** 2), 0.012) for x in shares),
             )
@@ -234,7 +237,7 @@ class Reader(HTMLParser):
         return next(row for row in self.rows if row[: len(start)] == list(start))
 
 
-def written(results: Results, folder: Folder) -> tuple[Reader, str]:
+def written(results: Results, folder: Path) -> tuple[Reader, str]:
     """The page as read, and the Markdown."""
     write_report(results, folder)
     return Reader((folder / "report.html").read_text("utf-8")), (folder / "report.md").read_text("utf-8")
@@ -256,7 +259,7 @@ def with_scores(results: Results, task: str, source: str, **fields) -> Results:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory) -> Folder:
+def page(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "out"
     results = with_scores(complete(), "summary", "own", sc=Interval(0.5239, 0.5101, 0.5389), mean_rank=near(2.04, 0.5))
     write_report(results, folder)
@@ -264,7 +267,7 @@ def page(tmp_path_factory) -> Folder:
 
 
 @pytest.fixture(scope="module")
-def reader(page: Folder) -> Reader:
+def reader(page: Path) -> Reader:
     return Reader((page / "report.html").read_text("utf-8"))
 
 
@@ -379,7 +382,7 @@ def test_the_big_table_has_the_paper_beside_us(reader: Reader) -> None:
     assert pair["vector use, nats/token"].startswith(f"{report(0).losses[20].gap_shuffled.value:.3f} [")
 
 
-def test_verdicts_mark_where_intervals_are_apart(tmp_path: Folder) -> None:
+def test_verdicts_mark_where_intervals_are_apart(tmp_path: Path) -> None:
     nearest = report(0).tasks[0].of(NEAREST).sc.value
     results = with_scores(complete(), "summary", "own", sc=near(nearest + 0.05))
     results = with_scores(results, "summary", "own, best of 8", sc=near(nearest + 0.02))
@@ -407,7 +410,7 @@ def test_data_steps_and_predictors(reader: Reader) -> None:
     assert "3,376 films have fewer than five ratings" in reader.text
 
 
-def test_a_count_that_beats_wals_is_not_sold_as_a_success(tmp_path: Folder) -> None:
+def test_a_count_that_beats_wals_is_not_sold_as_a_success(tmp_path: Path) -> None:
     predictors = (*complete().predictors, Predictor(name="mean rating + 1", ndcg=near(0.9), recall=NOTHING))
     reader, _ = written(changed(complete(dots=0), predictors=predictors), tmp_path / "report")
     assert "mean rating + 1 orders them best (NDCG 0.900), so a plain count does better" in reader.text
@@ -434,7 +437,7 @@ def test_answers_stand_with_the_teachers_texts(reader: Reader) -> None:
     assert "summary, SC 0.11" in reader.text
 
 
-def test_several_seeds(tmp_path: Folder) -> None:
+def test_several_seeds(tmp_path: Path) -> None:
     results = complete(seeds=3, dots=0)
     reader, _ = written(results, tmp_path / "report")
     values = [r.tasks[2].of("own").sc.value for r in results.films]
@@ -443,7 +446,7 @@ def test_several_seeds(tmp_path: Folder) -> None:
     assert "seeds 0, 1, 2" in reader.text
 
 
-def test_what_was_not_measured_says_so(tmp_path: Folder) -> None:
+def test_what_was_not_measured_says_so(tmp_path: Path) -> None:
     blank = dict.fromkeys(("sc", "floor", "ceiling", "normalised", "top10", "mean_rank"), NOTHING) | {"behaviour": {}}
     results = complete(dots=0)
     for source in SOURCES:
@@ -483,7 +486,7 @@ def test_sections_come_in_order(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_an_empty_part_is_left_out(name: str, tmp_path: Folder, reader: Reader) -> None:
+def test_an_empty_part_is_left_out(name: str, tmp_path: Path, reader: Reader) -> None:
     slow = {"blends", "paths", "pushes", "dots"}
     results = changed(complete(), **dict.fromkeys(slow | {name}, ()), worst=())
     less, markdown = written(results, tmp_path / "report")
@@ -492,7 +495,7 @@ def test_an_empty_part_is_left_out(name: str, tmp_path: Folder, reader: Reader) 
     assert re.findall(r"^## (.*)$", markdown, flags=re.M) == less.titles
 
 
-def test_only_what_is_always_there_is_left_of_nothing(tmp_path: Folder) -> None:
+def test_only_what_is_always_there_is_left_of_nothing(tmp_path: Path) -> None:
     none = dict.fromkeys((*TITLES, "worst", "steps", "notes"), ())
     reader, markdown = written(changed(complete(), **none), tmp_path / "report")
     assert re.findall(r"^## (.*)$", markdown, flags=re.M) == reader.titles == ["Data", "How it is measured"]
@@ -503,7 +506,7 @@ def test_only_what_is_always_there_is_left_of_nothing(tmp_path: Folder) -> None:
 # ---- safety
 
 
-def test_every_text_is_escaped(tmp_path: Folder) -> None:
+def test_every_text_is_escaped(tmp_path: Path) -> None:
     results = complete(dots=3)
     shown = results.best[0].model_copy(update=dict.fromkeys(("task", "title", "text", "target"), NASTY))
     dot = Dot(title=NASTY, genre=NASTY, side="test", places={NASTY: (0.1, 0.2)})
@@ -518,7 +521,7 @@ def test_every_text_is_escaped(tmp_path: Folder) -> None:
         predictors=(Predictor(name=NASTY, ndcg=near(1), recall=near(1)),),
         films=(report(0, tasks=(NASTY,)).model_copy(update={"skipped": {NASTY: NASTY}}),),
         blends=(Blend(task=NASTY, source=NASTY, consistency=near(0.5)),),
-        paths=(Path(task=NASTY, way=NASTY, shares=(0, 1), consistency=(near(0.5), near(0.6))),),
+        paths=(Way(task=NASTY, name=NASTY, shares=(0, 1), consistency=(near(0.5), near(0.6))),),
         pushes=(Push(concept=NASTY, strengths=(0, 1), ndcg=(near(0.5), near(0.6))),),
         best=(shown,),
         worst=(shown,),
@@ -533,7 +536,7 @@ def test_every_text_is_escaped(tmp_path: Folder) -> None:
         assert not line.startswith("next"), "a line break in a text broke out of its cell or quote"
 
 
-def test_markdown_tables_are_whole(page: Folder) -> None:
+def test_markdown_tables_are_whole(page: Path) -> None:
     text = (page / "report.md").read_text("utf-8")
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) >= 10
@@ -544,7 +547,7 @@ def test_markdown_tables_are_whole(page: Folder) -> None:
     assert len(list((page / "figures").iterdir())) == len(re.findall(r"\]\(figures/", text)) == 5
 
 
-def test_nothing_is_fetched(page: Folder, reader: Reader) -> None:
+def test_nothing_is_fetched(page: Path, reader: Reader) -> None:
     targets = [
         value for _, attrs in reader.tags for name, value in attrs.items() if name in ("src", "href", "xlink:href")
     ]
@@ -566,7 +569,7 @@ def test_every_reference_in_the_page_has_one_target(reader: Reader) -> None:
     assert wanted <= set(ids)
 
 
-def test_json_is_the_results(page: Folder) -> None:
+def test_json_is_the_results(page: Path) -> None:
     read = Results.model_validate_json((page / "report.json").read_text("utf-8"))
     assert read.pushes == complete().pushes
     assert read.films[0].tasks[0].of("own").sc == Interval(0.5239, 0.5101, 0.5389)
@@ -577,7 +580,7 @@ def test_json_is_the_results(page: Folder) -> None:
 SMALL = dict.fromkeys(("blends", "paths", "pushes", "dots", "films", "users", "behavioural"), ())
 
 
-def test_a_report_is_replaced(tmp_path: Folder) -> None:
+def test_a_report_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     write_report(changed(complete(), **SMALL, release="old"), folder)
     write_report(changed(complete(), **SMALL, release="new"), folder)
@@ -586,7 +589,7 @@ def test_a_report_is_replaced(tmp_path: Folder) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["figures", *sorted(FILES)]
 
 
-def test_a_failure_leaves_the_old_report(tmp_path: Folder, monkeypatch) -> None:
+def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "report"
     write_report(changed(complete(), **SMALL, release="old"), folder)
 
@@ -600,7 +603,7 @@ def test_a_failure_leaves_the_old_report(tmp_path: Folder, monkeypatch) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
-def test_other_folders_are_not_replaced(tmp_path: Folder) -> None:
+def test_other_folders_are_not_replaced(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("years of work", encoding="utf-8")
@@ -631,7 +634,7 @@ def test_labels_apart_stay_where_they_are() -> None:
     assert figures.spread([0.0, 0.0], gap=1.0) == pytest.approx([-0.5, 0.5])
 
 
-def test_colours_are_those_of_the_style_sheet(page: Folder) -> None:
+def test_colours_are_those_of_the_style_sheet(page: Path) -> None:
     html = (page / "report.html").read_text("utf-8")
     light = {}
     for sheet in ("vecspeak/page.css", "vecspeak.movielens/report.css"):
@@ -689,7 +692,7 @@ def test_genres_beyond_eight_share_a_colour() -> None:
     assert "other" in html
 
 
-def test_nine_thousand_films_fit(page: Folder) -> None:
+def test_nine_thousand_films_fit(page: Path) -> None:
     html = figures.map_html(complete(dots=9000).dots)
     assert html.count("<circle") == 9000
     assert len(html.encode()) + (page / "report.html").stat().st_size < 4_000_000

@@ -14,18 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from vecspeak.errors import RatingError
 from vecspeak.metrics import Interval
-from vecspeak.rating import (
-    STATEMENTS,
-    RatingError,
-    import_ratings,
-    krippendorff_alpha,
-    make_sheet,
-    read_report,
-    statements_of,
-    teacher_texts,
-    write_sheet,
-)
+from vecspeak.rating import STATEMENTS, make_sheet, read_report, statements_of, teacher_texts
+from vecspeak.rating_forms import write_sheet
+from vecspeak.rating_import import import_ratings, krippendorff_alpha
 from vecspeak.report import Chance, Report, Sample, SampleAnswer, TaskScores
 from vecspeak.tasks import load_tasks, parse_tasks
 

@@ -135,6 +135,22 @@ def test_trainable_names_are_told():
     assert lora == {name for name, parameter in elm.named_parameters() if parameter.requires_grad}
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_every_layer_of_the_adapter_is_trained_at_any_depth(depth, tmp_path):
+    elm = topic_elm()
+    elm.adapter = Adapter(
+        elm.adapter.mean_E, elm.adapter.scale_E, dim_out=D, hidden=24, tokens_per_vector=1, depth=depth
+    )  # fmt: skip
+    r2 = start_adapter(elm, topics(40), start="texts", seed=0)
+    assert r2 > 0.8
+    before = state_of(elm)
+    stage = Stage(name="align", train="adapter", steps=2, batch_size=4)
+    train_stage(elm, stage, sampler_of(topics(40), batch_size=4), number=0, run=tmp_path)
+    adapter = {name for name in before if name.startswith("adapter.")}
+    assert len(adapter) == 2 * depth
+    assert changed(before, elm) == adapter
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     elm = topic_elm()
     with torch.no_grad():

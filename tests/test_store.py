@@ -8,9 +8,10 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import E, vectors
+from tiny import D, E, vectors
 
 import vecspeak
+from vecspeak.adapter import Adapter
 from vecspeak.decoding import Decoding
 from vecspeak.elm import Elm
 from vecspeak.errors import ModelError
@@ -112,6 +113,40 @@ def test_half_precision_halves_the_files_and_leaves_the_model_alone(tmp_path):
     assert loaded.adapter.rise.weight.dtype == torch.float32
 
 
+def deep_elm(depth: int) -> Elm:
+    elm = tiny.elm()
+    adapter = Adapter(
+        elm.adapter.mean_E, elm.adapter.scale_E, dim_out=D, hidden=24, tokens_per_vector=2, depth=depth
+    )  # fmt: skip
+    adapter.start_random(rms=0.3, seed=1)
+    return Elm(elm.base, elm.tokenizer, adapter, elm.fingerprint).eval()
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4])
+def test_an_adapter_of_any_depth_comes_back(depth, tmp_path, base_folder):
+    elm = deep_elm(depth)
+    told = tiny.manifest(elm, base=str(base_folder)).model_copy(update={"depth": depth})
+    save(elm, tmp_path / "model", manifest=told)
+    save(elm, tmp_path / "half", manifest=told, half=True)
+    loaded = load(tmp_path / "model")
+    assert (loaded.adapter.depth, loaded.adapter.hidden) == (depth, 24)
+    assert answers(loaded) == answers(elm)
+    for name, tensor in elm.adapter.state_dict().items():
+        assert torch.equal(loaded.adapter.state_dict()[name], tensor), name
+    stored = load_file(tmp_path / "half" / "adapter.safetensors")
+    whole = {name for name, tensor in stored.items() if tensor.dtype == torch.float32}
+    assert whole == {"mean_E", "scale_E"}
+
+
+def test_a_folder_that_does_not_say_its_depth_has_two_layers(saved):
+    path = saved / "elm.json"
+    content = json.loads(path.read_text())
+    assert content.pop("depth") == 2
+    path.write_text(json.dumps(content))
+    assert load(saved).adapter.depth == 2
+    assert answers(load(saved)) == answers(tiny.elm())
+
+
 def test_saving_replaces_the_old_folder_and_leaves_nothing_beside(tmp_path):
     elm = tiny.elm()
     save(elm, tmp_path / "model", manifest=tiny.manifest(elm, base="x", change="full"))
@@ -179,6 +214,9 @@ def test_a_damaged_or_newer_manifest(saved, content, match):
         ({"hidden": 25}, r"does not load as the adapter of elm\.json: .* size mismatch for rise"),
         ({"dimension": 7}, "does not load as the adapter"),
         ({"tokens_per_vector": 2}, "does not load as the adapter"),
+        ({"depth": 1}, "does not load as the adapter"),
+        ({"depth": 3}, "does not load as the adapter"),
+        ({"depth": 5}, "depth: "),
         ({"change": "lora"}, "no adapter_model.safetensors"),
         ({"change": "full"}, "does not load"),
         ({"base": "nobody/nothing"}, "Base 'nobody/nothing' does not load"),

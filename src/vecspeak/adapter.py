@@ -1,8 +1,10 @@
 """The adapter E_A: a domain vector becomes one or more token embeddings of the base.
 
-A two-layer MLP on standardised vectors (paper, section 2). Two ways to start it: random, with outputs
-as large as the base's own token embeddings, or solved in closed form from entity texts.
+A two-layer MLP on standardised vectors (paper, section 2); other depths are for comparison. Two ways to start
+it: random, with outputs as large as the base's own token embeddings, or solved in closed form from entity texts.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -17,33 +19,47 @@ CONSTANT = 1e-4
 class Adapter(nn.Module):
     """E_A: vectors `(..., E)` -> soft tokens `(..., K, D)`, K = `tokens_per_vector`.
 
-    `mean_E` and `scale_E` standardise the vectors; they are buffers, saved with the weights.
+    `mean_E` and `scale_E` standardise the vectors; they are buffers, saved with the weights. `depth` (1 or more)
+    counts linear layers with GELU between them; a linear map, depth 1, has no hidden layer, and `hidden` no effect.
     """
 
     mean_E: Tensor
     scale_E: Tensor
 
-    def __init__(self, mean_E: Tensor, scale_E: Tensor, *, dim_out: int, hidden: int, tokens_per_vector: int):
+    def __init__(
+        self, mean_E: Tensor, scale_E: Tensor, *, dim_out: int, hidden: int, tokens_per_vector: int, depth: int = 2
+    ):
         super().__init__()
-        dim_in = len(mean_E)
         self.dim_out = dim_out
+        self.hidden = hidden
         self.tokens_per_vector = tokens_per_vector
         self.register_buffer("mean_E", mean_E.detach().clone().float())
         self.register_buffer("scale_E", scale_E.detach().clone().float().clamp(min=SMALLEST_SCALE))
-        self.rise = nn.Linear(dim_in, hidden)
-        self.fall = nn.Linear(hidden, tokens_per_vector * dim_out)
+        first, *others = pairwise([len(mean_E), *[hidden] * (depth - 1), tokens_per_vector * dim_out])
+        self.rise = nn.Linear(*first)
+        self.middle = nn.ModuleList(nn.Linear(*sizes) for sizes in others[:-1])
+        if others:
+            self.fall = nn.Linear(*others[-1])
+
+    @property
+    def layers(self) -> list[nn.Linear]:
+        """From input to output."""
+        return [module for module in self.modules() if isinstance(module, nn.Linear)]
+
+    @property
+    def depth(self) -> int:
+        return len(self.layers)
 
     @property
     def dim_in(self) -> int:
         return self.rise.in_features
 
-    @property
-    def hidden(self) -> int:
-        return self.rise.out_features
-
     def features(self, points: Tensor) -> Tensor:
-        """Hidden layer: `(..., E)` -> `(..., H)`."""
-        return nn.functional.gelu(self.rise(self.standardised(points)))
+        """What the output layer reads: the last hidden layer `(..., H)`, at depth 1 the standardised vectors."""
+        values = self.standardised(points)
+        for layer in self.layers[:-1]:
+            values = nn.functional.gelu(layer(values))
+        return values
 
     def standardised(self, points: Tensor) -> Tensor:
         """In units of each dimension's scale; a dimension that is constant in the data says nothing, so it gives 0.
@@ -56,7 +72,7 @@ class Adapter(nn.Module):
         return torch.where(says_E, (points - self.mean_E) / self.scale_E, 0.0)
 
     def forward(self, points: Tensor) -> Tensor:
-        return self.fall(self.features(points)).unflatten(-1, (self.tokens_per_vector, self.dim_out))
+        return self.layers[-1](self.features(points)).unflatten(-1, (self.tokens_per_vector, self.dim_out))
 
     @torch.no_grad()
     def start_random(self, *, rms: float, seed: int) -> None:
@@ -65,17 +81,17 @@ class Adapter(nn.Module):
         Adapters that skipped this failed: outputs many times larger than token embeddings drown the prompt.
         """
         generator = torch.Generator().manual_seed(seed)
-        for layer in (self.rise, self.fall):
+        for layer in self.layers:
             layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
             layer.bias.zero_()
         probe = self.mean_E + self.scale_E * torch.randn(512, self.dim_in, generator=generator)
-        self.fall.weight.mul_(rms / self(probe).pow(2).mean().sqrt())
+        self.layers[-1].weight.mul_(rms / self(probe).pow(2).mean().sqrt())
 
     @torch.no_grad()
     def start_from_texts(self, points_NE: Tensor, embeddings_ND: Tensor, *, rms: float, seed: int) -> float:
         """Solve the output layer by ridge regression to `embeddings_ND`, the entities' texts in word space.
 
-        The hidden layer stays random. The penalty is the best of seven on every tenth entity, the
+        Hidden layers stay random. The penalty is the best of seven on every tenth entity, the
         outputs are scaled to `rms`, since shrunken ones would whisper.
 
         Returns:
@@ -92,9 +108,10 @@ class Adapter(nn.Module):
         penalty, r2 = _best_penalty(features_NH, target_ND)
         weight_HD = _ridge(features_NH.T @ features_NH, features_NH.T @ target_ND, penalty * len(points_NE))
         weight_HD *= rms / (features_NH @ weight_HD).pow(2).mean().sqrt()
-        weight = weight_HD.T.repeat(self.tokens_per_vector, 1).to(self.fall.weight.dtype)
-        self.fall.weight.copy_(weight)
-        self.fall.bias.copy_(-(centre_H.to(weight.dtype) @ weight.T))
+        output = self.layers[-1]
+        weight = weight_HD.T.repeat(self.tokens_per_vector, 1).to(output.weight.dtype)
+        output.weight.copy_(weight)
+        output.bias.copy_(-(centre_H.to(weight.dtype) @ weight.T))
         return r2
 
 

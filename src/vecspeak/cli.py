@@ -12,8 +12,9 @@ from vecspeak.cli_concept import concept_app
 from vecspeak.cli_explore import compare, gaps, label
 from vecspeak.cli_movielens import movielens
 from vecspeak.cli_rate import rate_app
+from vecspeak.cli_reinforce import reinforce
 from vecspeak.cli_space import space_app
-from vecspeak.cli_train import evaluate, train
+from vecspeak.cli_train import ablate, evaluate, train
 from vecspeak.errors import VecspeakError
 from vecspeak.imports import fast_imports
 
@@ -27,7 +28,9 @@ app.command()(label)
 app.command()(compare)
 app.command()(gaps)
 app.command()(train)
+app.command()(ablate)
 app.command()(evaluate)
+app.command()(reinforce)
 app.command()(movielens)
 
 

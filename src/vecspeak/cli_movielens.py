@@ -24,13 +24,18 @@ def movielens(
     encoder: Annotated[str | None, typer.Option(help="Any sentence-transformers model.")] = None,
     tune: Annotated[str, typer.Option(help="What stage two trains: all or lora.")] = "all",
     align_steps: Annotated[int, typer.Option(min=1, help="Steps of stage one.")] = 60,
-    tune_steps: Annotated[int, typer.Option(min=1, help="Steps of stage two.")] = 200,
+    tune_steps: Annotated[int, typer.Option(min=1, help="Steps of stage two.")] = 100,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 64,
     factors: Annotated[int, typer.Option(min=1, help="Length of the behavioural vectors.")] = 48,
     seeds: Annotated[int, typer.Option(min=1, max=10, help="Train and measure with so many seeds.")] = 1,
     films_of_behaviour: Annotated[
         bool, typer.Option("--films-of-behaviour", help="Ask about films' behavioural vectors, too.")
     ] = False,
+    rival_url: Annotated[
+        str | None,
+        typer.Option(help="OpenAI-compatible endpoint (.../v1) to compare with; its key from OPENAI_API_KEY."),
+    ] = None,
+    rival_model: Annotated[str | None, typer.Option(help="Model to ask there, in words alone.")] = None,
 ) -> None:
     """Run the paper's experiment on a MovieLens release: vectors, models, measures with controls, a report.
 
@@ -45,6 +50,8 @@ def movielens(
 
     if tune not in ("all", "lora"):
         raise ConfigError(f"--tune {tune}: expected all or lora.")
+    if (rival_url is None) != (rival_model is None):
+        raise ConfigError("--rival-url and --rival-model go together: where to ask, and which model is to answer.")
     release = get(download, folder) if download else folder
     settings = Settings(
         folder=release,
@@ -59,6 +66,8 @@ def movielens(
         factors=factors,
         seeds=seeds,
         films_of_behaviour=films_of_behaviour,
+        rival_url=rival_url,
+        rival_model=rival_model,
     )
     with training_bar(Console()) as on_step:
         results = run_experiment(settings, out, Told(typer.echo, on_step))

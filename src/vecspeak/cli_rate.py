@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from vecspeak.metrics import Interval
-    from vecspeak.rating import Ratings
+    from vecspeak.rating_import import Ratings
 
 rate_app = typer.Typer(no_args_is_help=True, help="Have people judge answers, blindly, and read what they say.")
 
@@ -35,7 +35,8 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
 ) -> None:
     """Write a form for each rater, a table of the items, and the key that tells generated from reference texts."""
-    from vecspeak.rating import check_folder, make_sheet, read_report, teacher_texts, write_sheet
+    from vecspeak.rating import make_sheet, read_report, teacher_texts
+    from vecspeak.rating_forms import check_folder, write_sheet
     from vecspeak.tasks import load_tasks
 
     check_folder(folder, overwrite=overwrite)
@@ -60,7 +61,7 @@ def import_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Join ratings with the key: scores of generated and reference texts, and how far raters agree."""
-    from vecspeak.rating import import_ratings
+    from vecspeak.rating_import import import_ratings
 
     found = import_ratings(folder, ratings)
     if as_json:

@@ -1,15 +1,19 @@
-"""`vecspeak train` and `vecspeak evaluate`.
+"""`vecspeak train`, `vecspeak ablate` and `vecspeak evaluate`.
 
 vecspeak train films.toml --run runs/films
+vecspeak ablate films.toml --run runs/films-ablations
 vecspeak evaluate films --report report.md
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vecspeak.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vecspeak.stages import Progress
 
 
 def train(
@@ -28,6 +32,30 @@ def train(
     with training_bar(Console()) as on_step:
         run_training(settings, run, resume=resume, on_step=on_step, on_event=typer.echo)
     typer.echo(f'saved in {run / "model"}; ask it: vecspeak ask {run / "model"} "Describe {{x}}." --x ID')
+
+
+def ablate(
+    config: Annotated[Path, typer.Argument(help="Config file (TOML) of `vecspeak train`.")],
+    run: Annotated[Path, typer.Option(help="Folder: the tables, and a run folder for each arm.")],
+    only: Annotated[list[str] | None, typer.Option(help="Only this variant; may be given several times.")] = None,
+    seeds: Annotated[int, typer.Option(help="Train each arm with so many seeds.")] = 1,
+) -> None:
+    """Train a config and one variant of it at a time; tables in RUN/ablations.md. Goes on where it was stopped."""
+    from rich.console import Console
+
+    from vecspeak.ablation import MARKDOWN
+    from vecspeak.ablation import ablate as compare
+    from vecspeak.training import read_config
+
+    settings = read_config(config)
+    with Console().status("") as status:
+
+        def tell(progress: "Progress") -> None:
+            left = f"{progress.seconds_left / 60:.1f} min left"
+            status.update(f"{progress.stage}: {progress.step}/{progress.steps}, loss {progress.loss:.2f}, {left}")
+
+        compare(settings, run, only=only or (), seeds=seeds, on_step=tell, on_event=typer.echo)
+    typer.echo(f"written: {run / MARKDOWN}")
 
 
 def evaluate(

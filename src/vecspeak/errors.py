@@ -8,7 +8,8 @@ VecspeakError
 ├── PromptError (ValueError)      slots and points that do not match
 ├── EncoderError (ValueError)     an encoder that is missing or does not match the space
 ├── ConfigError (ValueError)      a training or run setting that cannot work
-└── ModelError (ValueError)       a model folder that does not load or does not fit
+├── ModelError (ValueError)       a model that does not load, does not fit or does not answer
+└── RatingError (ValueError)      a report that cannot be rated, or ratings that cannot be read
 """
 
 
@@ -45,4 +46,8 @@ class ConfigError(VecspeakError, ValueError):
 
 
 class ModelError(VecspeakError, ValueError):
-    """A model folder that does not load or does not fit."""
+    """A model that does not load, does not fit or does not answer."""
+
+
+class RatingError(VecspeakError, ValueError):
+    """A report that cannot be rated, or ratings that cannot be read."""

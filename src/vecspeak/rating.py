@@ -1,36 +1,25 @@
-"""Human ratings: blind forms from a report, and scores and agreement from what raters send back.
+"""Human ratings: what people judge, drawn from a report, and the key that says what is hidden about it.
 
 The protocol is the paper's (arXiv 2310.04475, App. C): a ground truth, then one text, judged by three statements
 from 1 (disagree) to 5 (agree). Unlike there, the teacher's own texts are judged too, mixed among the answers.
-
-Letters of shapes: R raters, I items, V values that occur.
 """
 
-import csv
 import hashlib
 import json
 import re
-import shutil
-import uuid
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from html import escape
-from importlib import resources
-from io import StringIO
-from math import isfinite, nan
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vecspeak.errors import VecspeakError
-from vecspeak.metrics import Interval, mean_interval
+from vecspeak.errors import RatingError
 from vecspeak.report import Report, Sample
 from vecspeak.space import Space
-from vecspeak.spacefile import one_line, put_in_place
+from vecspeak.spacefile import one_line
 from vecspeak.tasks import TaskSet
 
 Kind = Literal["generated", "reference"]
@@ -45,13 +34,7 @@ Texts = Mapping[str, Mapping[str, str]]
 """Id -> task -> the teacher's text."""
 
 
-class RatingError(VecspeakError, ValueError):
-    """A report that cannot be rated, or ratings that cannot be read."""
-
-
 # ---- what is stated
-
-_LANGUAGE = "The text is written in coherent language."
 
 _CONSISTENCY = {
     "film": "What the text says is consistent with the plot of the film.",
@@ -97,7 +80,7 @@ def statements_of(task: str, prompt: str) -> dict[str, str]:
     slots = _SLOT.findall(prompt)
     return {
         "consistency": _CONSISTENCY.get(slots[0] if slots else "", "What the text says agrees with the ground truth."),
-        "language": _LANGUAGE,
+        "language": "The text is written in coherent language.",
         "quality": _QUALITY.get(task, "The text does well what was asked for."),
     }
 
@@ -234,56 +217,6 @@ def make_sheet(
     return Sheet(items, key, tuple(notes))
 
 
-def write_sheet(sheet: Sheet, folder: Path, *, raters: int = 3, overwrite: bool = False) -> None:
-    """A form for each rater (rater-1.html ...), items.csv and key.json; the folder comes whole or not at all.
-
-    Every rater gets the same items in another order.
-
-    Raises:
-        RatingError: a folder that exists (one that holds nothing but an export gives way to `overwrite`), or that
-            cannot be written.
-        SpaceError: the finished folder cannot be put in place.
-    """
-    check_folder(folder, overwrite=overwrite)
-    files = {
-        "key.json": sheet.key.model_dump_json(indent=1) + "\n",
-        # the mark at the beginning tells spreadsheet programs that it is UTF-8
-        "items.csv": "\ufeff" + _items_csv(sheet),
-    }
-    for number in range(1, raters + 1):
-        order = np.random.default_rng([sheet.key.seed, number]).permutation(len(sheet.items))
-        rater = f"rater-{number}"
-        files[f"{rater}.html"] = _form(sheet.key.export, rater, [sheet.items[row] for row in order])
-    fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.new")
-    try:
-        fresh.mkdir()
-        for name, text in files.items():
-            (fresh / name).write_text(text, encoding="utf-8", newline="")
-        put_in_place(fresh, folder)
-    except OSError as error:
-        raise RatingError(f"{folder} cannot be written: {one_line(error)}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raises RatingError unless an export may be written there. Ratings that lie in it are never replaced."""
-    if not folder.absolute().parent.is_dir():
-        raise RatingError(f"Folder {folder.absolute().parent} does not exist; make it first.")
-    if not folder.exists() and not folder.is_symlink():
-        return
-    if not overwrite:
-        raise RatingError(f"{folder} exists. Choose another name, or replace it with --overwrite (overwrite=True).")
-    if not (folder / "key.json").is_file():
-        raise RatingError(f"{folder} exists and is no export of forms to rate, so it is not replaced.")
-    others = [path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name)]
-    if others:
-        raise RatingError(f"{folder} also holds {min(others)}, which would be lost. Move it elsewhere.")
-
-
-_OURS = re.compile(r"key\.json|items\.csv|rater-\d+\.html")
-
-
 def _check_report(report: Report, decoding: str) -> None:
     if not report.samples:
         raise RatingError("The report has no samples to rate. Evaluate again, with evaluate(samples=...).")
@@ -372,304 +305,3 @@ def _key_item(shown: _Shown, kind: Kind) -> KeyItem:
 def _plain(text: str) -> str:
     """Without what would tell a text's origin or what a spreadsheet takes for a formula: outer blanks, `- ` bullets."""
     return re.sub(r"(?m)^[ \t]*[-*] ", "• ", text.strip()) or "(no text)"
-
-
-def _items_csv(sheet: Sheet) -> str:
-    out = StringIO()
-    stated = [f"{name}_statement" for name in STATEMENTS]
-    told = ["task", "title", "prompt", "ground_truth", "text"]
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["rater", "item", "export", *STATEMENTS, *told, *stated])
-    for item in sheet.items:
-        blank = [""] * len(STATEMENTS)
-        texts = [item.task, item.title or "", item.prompt, item.ground_truth, item.text, *item.statements.values()]
-        # a spreadsheet would run a cell that begins like a formula
-        safe = [f"'{text}" if text.startswith(("=", "+", "-", "@")) else text for text in texts]
-        writer.writerow(["", item.item, sheet.key.export, *blank, *safe])
-    return out.getvalue()
-
-
-def _form(export: str, rater: str, items: Sequence[Item]) -> str:
-    """One HTML file that needs no other and may load none."""
-    told = [{name: value for name, value in asdict(item).items() if name != "task"} for item in items]
-    data = {"export": export, "rater": rater, "statements": STATEMENTS, "items": told}
-    # a text must not be able to end the script that holds it
-    content = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-    package = resources.files("vecspeak")
-    style, script = (package.joinpath(f"rating.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" \
-content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>Texts to rate: {escape(rater)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<span id="count" role="status"></span>
-<progress id="progress" aria-label="Items rated" value="0"></progress>
-<button id="download" type="button">Download</button>
-</header>
-<details>
-<summary>How to rate</summary>
-<p>Each page shows what is true of something, what was asked about it, and one text that answers. Take the ground truth
-as given, read the text, and say how far you agree with each statement, from 1 (disagree) to 5 (agree). Judge each text
-for itself; the same question may come twice, with another text. Leave out what you cannot judge.</p>
-<p>Your answers stay in this browser until you download them and send the file back. You can stop and go on later.</p>
-</details>
-<p id="warning" hidden>This browser keeps nothing for this page: download before you close it.</p>
-<noscript><p>This form needs JavaScript. You can rate in items.csv with a spreadsheet program instead.</p></noscript>
-<main id="item" tabindex="-1">
-<h1 id="title"></h1>
-<h2>Ground truth</h2>
-<p id="truth" class="text"></p>
-<h2>Asked</h2>
-<p id="prompt"></p>
-<h2>Text to judge</h2>
-<p id="judged" class="text"></p>
-{"".join(map(_scale, range(len(STATEMENTS))))}
-<nav>
-<button id="back" type="button">Back</button>
-<button id="next" type="button">Next</button>
-<button id="open" type="button">Next unrated</button>
-</nav>
-</main>
-<p class="keys">Keys: <kbd>1</kbd> to <kbd>5</kbd> rate, <kbd>0</kbd> clears, <kbd>Enter</kbd> next,
-<kbd>Backspace</kbd> back, <kbd>Tab</kbd> to any statement.</p>
-<script id="form" type="application/json">{content}</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""
-
-
-def _scale(number: int) -> str:
-    choices = "".join(
-        f'<label><input type="radio" name="statement-{number}" value="{value}">{value}</label>'
-        for value in range(LOWEST, HIGHEST + 1)
-    )
-    return f"""<fieldset tabindex="-1">
-<legend id="says-{number}"></legend>
-<div class="scale">{choices}</div>
-<div class="ends"><span>disagree</span><span>agree</span></div>
-</fieldset>
-"""
-
-
-# ---- import
-
-
-class _Frozen(BaseModel):
-    # a figure that could not be measured is NaN, which JSON can only hold as a string
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
-
-
-class TaskRatings(_Frozen):
-    """The generated or the reference texts of one task, as people judged them."""
-
-    task: str
-    kind: Kind
-    rated: int
-    """Items with a rating."""
-    items: int
-    """Items sent out."""
-    scores: dict[str, Interval]
-    """Statement -> mean over items of the raters' mean of (x - 1) / 4, range 0..1; the interval resamples items."""
-
-
-class Ratings(_Frozen):
-    """What raters said, joined with the key."""
-
-    space: str
-    decoding: str
-    raters: tuple[str, ...]
-    ratings: int
-    """Numbers that count, at most raters x items x statements."""
-    tasks: tuple[TaskRatings, ...]
-    agreement: dict[str, float]
-    """Statement -> Krippendorff's alpha over all items, NaN where it is not defined."""
-    problems: tuple[str, ...]
-    """Everything that was not taken as it stood, one line each."""
-
-
-@dataclass
-class _Read:
-    """What the files hold so far."""
-
-    key: Key
-    answers: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
-    """(rater, item) -> statement -> 1..5."""
-    problems: list[str] = field(default_factory=list)
-
-    def add(self, where: str, row: Mapping[str, str]) -> None:
-        marks = {name: row[name] for name in STATEMENTS if row[name]}
-        if not marks:
-            return  # a row of the sheet that nobody has filled in
-        item, rater = _whole(row["item"]), row["rater"]
-        if item not in self.key.items:
-            return self._refuse(where, f"no item {row['item']!r}")
-        if not rater:
-            return self._refuse(where, "no rater")
-        if row.get("export", self.key.export) != self.key.export:
-            return self._refuse(where, f"of another export, {row['export']!r}")
-        taken = {}
-        for name, mark in marks.items():
-            value = _whole(mark)
-            if value is not None and LOWEST <= value <= HIGHEST:
-                taken[name] = value
-            else:
-                self._refuse(where, f"{name} is {mark!r}, expected a whole number from {LOWEST} to {HIGHEST}")
-        if taken and (rater, item) in self.answers:
-            self.problems.append(f"{where}: {rater!r} rates item {item} again; the later row holds")
-        if taken:
-            self.answers[rater, item] = taken
-
-    def _refuse(self, where: str, why: str) -> None:
-        self.problems.append(f"{where}: {why}; left out")
-
-
-def import_ratings(folder: Path, files: Sequence[Path]) -> Ratings:
-    """Scores and agreement from the CSV files that raters sent back, joined with the key in `folder`.
-
-    A row that cannot be used is left out and named in `problems`; blanks are missing ratings.
-
-    Raises:
-        RatingError: no key, a file that is no table with the columns rater, item and `STATEMENTS`, or no rating.
-    """
-    read = _Read(_read_key(folder))
-    for path in files:
-        for where, row in _rows(path):
-            read.add(where, row)
-    if not read.answers:
-        first = f" The first problem: {read.problems[0]}." if read.problems else " All rows are blank."
-        raise RatingError(f"No rating in {', '.join(map(str, files))}.{first}")
-    raters = tuple(dict.fromkeys(rater for rater, _ in read.answers))
-    return Ratings(
-        space=read.key.space,
-        decoding=read.key.decoding,
-        raters=raters,
-        ratings=sum(map(len, read.answers.values())),
-        tasks=tuple(_task_ratings(read)),
-        agreement={name: krippendorff_alpha(_matrix(read, raters, name)) for name in STATEMENTS},
-        problems=tuple(read.problems),
-    )
-
-
-def krippendorff_alpha(ratings_RI: ArrayLike) -> float:
-    """Agreement of raters on an ordinal scale: 1 is perfect, 0 is chance; below 0, they disagree systematically.
-
-        alpha = 1 - (n - 1) sum_ck o_ck d_ck / sum_ck n_c n_k d_ck
-        o_ck = sum over items of (ordered pairs of ratings c, k in the item) / (its ratings - 1)
-        d_ck = (sum of n_g for g from c to k - (n_c + n_k) / 2)^2
-
-    where n_c is the sum of o_ck over k, and n that of n_c. Source: Krippendorff 2011, "Computing Krippendorff's
-    Alpha-Reliability". Items with fewer than two ratings say nothing about agreement and are not used.
-
-    Args:
-        ratings_RI: one row per rater, NaN where one is missing.
-
-    Returns:
-        NaN where no item has two ratings, or all ratings of such items are equal.
-    """
-    ratings_RI = np.asarray(ratings_RI, np.float64)
-    values_V = np.unique(ratings_RI[~np.isnan(ratings_RI)])
-    counts_VI = (ratings_RI == values_V[:, None, None]).sum(1)
-    counts_VI = counts_VI[:, counts_VI.sum(0) >= 2]
-    weighted_VI = counts_VI / (counts_VI.sum(0) - 1)
-    coincidences_VV = weighted_VI @ counts_VI.T - np.diag(weighted_VI.sum(1))
-    totals_V = coincidences_VV.sum(1)
-    middles_V = np.cumsum(totals_V) - totals_V / 2
-    distances_VV = (middles_V[:, None] - middles_V) ** 2
-    expected = totals_V @ distances_VV @ totals_V
-    if expected == 0:
-        return nan
-    return float(1 - (totals_V.sum() - 1) * (coincidences_VV * distances_VV).sum() / expected)
-
-
-def _read_key(folder: Path) -> Key:
-    path = folder / "key.json"
-    try:
-        return Key.model_validate_json(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RatingError(f"{path} cannot be read; expected the folder `vecspeak rate export` wrote.") from error
-    except ValidationError as error:
-        raise RatingError(f"{path} is no key to ratings: {one_line(error)}. Export again.") from error
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """File and line of each row, and its cells by column. Raises RatingError."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RatingError(f"{path} cannot be read as UTF-8 text: {one_line(error)}. Save it as CSV UTF-8.") from error
-    header = text.partition("\n")[0]
-    # spreadsheet programs of many countries write semicolons
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        columns = [name.strip() for name in next(reader, [])]
-        _check_columns(path, columns)
-        for cells in reader:
-            if len(cells) > len(columns):
-                raise RatingError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells under {len(columns)} columns; "
-                    "quote a cell that holds the separator."
-                )
-            padded = cells + [""] * (len(columns) - len(cells))
-            yield (
-                f"{path.name}, line {reader.line_num}",
-                {name: cell.strip() for name, cell in zip(columns, padded, strict=True)},
-            )
-    except csv.Error as error:
-        raise RatingError(f"{path}, line {reader.line_num}, is no CSV: {one_line(error)}") from error
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    needed = ("rater", "item", *STATEMENTS)
-    counts = Counter(columns)
-    wrong = [name for name in needed if counts[name] != 1]
-    if wrong:
-        found = ", ".join(columns) or "none"
-        raise RatingError(
-            f"{path} needs the columns {', '.join(needed)}, each once; look at {wrong[0]!r}. Has: {found}."
-        )
-
-
-def _whole(text: str) -> int | None:
-    """A whole number, also as 4.0, which table programs make of columns with blanks."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return int(value) if isfinite(value) and value.is_integer() else None
-
-
-def _task_ratings(read: _Read) -> Iterator[TaskRatings]:
-    numbers: dict[tuple[str, Kind], list[int]] = defaultdict(list)
-    for number, item in read.key.items.items():
-        numbers[item.task, item.kind].append(number)
-    marks: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for (_, number), given in read.answers.items():
-        for name, value in given.items():
-            marks[number, name].append(value)
-    rated = {number for number, _ in marks}
-    for task, kind in sorted(numbers):
-        scores = {}
-        for name in STATEMENTS:
-            means_I = [np.mean(marks[number, name]) for number in numbers[task, kind] if (number, name) in marks]
-            scaled_I = (np.array(means_I) - LOWEST) / (HIGHEST - LOWEST)
-            scores[name] = mean_interval(scaled_I, seed=read.key.seed)
-        items = numbers[task, kind]
-        yield TaskRatings(task=task, kind=kind, rated=len(rated.intersection(items)), items=len(items), scores=scores)
-
-
-def _matrix(read: _Read, raters: Sequence[str], name: str) -> NDArray[np.float64]:
-    """(R, I) ratings of one statement, NaN where there is none."""
-    return np.array(
-        [[read.answers.get((rater, item), {}).get(name, nan) for item in read.key.items] for rater in raters]
-    )

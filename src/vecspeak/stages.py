@@ -172,7 +172,7 @@ def set_trainable(elm: Elm, stage: Stage) -> list[str]:
         parameter.requires_grad_(own or stage.train == "all" or (stage.train == "lora" and "lora_" in name))
     names = [name for name, parameter in elm.named_parameters() if parameter.requires_grad]
     base = [name for name in names if not name.startswith("adapter.")]
-    assert len(names) - len(base) == 4, names
+    assert len(names) - len(base) == 2 * elm.adapter.depth, names  # a weight and a bias each
     assert bool(base) == (stage.train != "adapter"), base[:3]
     return names
 

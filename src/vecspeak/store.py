@@ -54,6 +54,8 @@ class Manifest(BaseModel):
     change: Change
     dimension: Annotated[int, Field(gt=0)]
     hidden: Annotated[int, Field(gt=0)]
+    depth: Annotated[int, Field(gt=0, le=4)] = 2
+    """Linear layers of the adapter; folders that do not say have two."""
     width: Annotated[int, Field(gt=0)]
     """Embedding width of the base."""
     tokens_per_vector: Annotated[int, Field(gt=0)]
@@ -111,7 +113,7 @@ def save(elm: Elm, folder: Path, *, manifest: Manifest, half: bool = False) -> N
     temporary.mkdir(parents=True)
     dtype = torch.float16 if half else torch.float32
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in elm.adapter.state_dict().items()}
-    layers = {name: t.to(dtype) if name.startswith(("rise", "fall")) else t for name, t in weights.items()}
+    layers = {name: t if name in ("mean_E", "scale_E") else t.to(dtype) for name, t in weights.items()}
     save_file(layers, temporary / "adapter.safetensors")
     if manifest.change == "lora":
         elm.base.save_pretrained(temporary / "lora")
@@ -207,7 +209,12 @@ def _load_lora(base: PreTrainedModel, folder: Path) -> None:
 def _load_adapter(path: Path, manifest: Manifest) -> Adapter:
     blank = torch.ones(manifest.dimension)
     adapter = Adapter(
-        blank, blank, dim_out=manifest.width, hidden=manifest.hidden, tokens_per_vector=manifest.tokens_per_vector
+        blank,
+        blank,
+        dim_out=manifest.width,
+        hidden=manifest.hidden,
+        tokens_per_vector=manifest.tokens_per_vector,
+        depth=manifest.depth,
     )
     try:
         weights = {name: tensor.float() for name, tensor in load_file(path).items()}

@@ -15,10 +15,11 @@ steps = 500
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -51,7 +52,9 @@ class AdapterConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hidden: int = Field(default=1024, gt=0)
-    """Width of the hidden layer."""
+    """Width of the hidden layers."""
+    depth: int = Field(default=2, ge=1, le=4)
+    """Linear layers; 1 is a linear map, without hidden layer."""
     tokens_per_vector: int = Field(default=1, gt=0, le=64)
     """Token positions one vector takes; the paper uses one."""
     start: Literal["texts", "random"] = "texts"
@@ -70,6 +73,8 @@ class TrainConfig(BaseModel):
     tasks: str = "general"
     """A bundled task set (films, user, general) or a task file."""
     seed: int = Field(default=0, ge=0)
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training entities used, at least one; drawn with the seed, a smaller share from a larger one."""
     vector_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of examples trained with the mean vector; guidance needs some."""
     adapter: AdapterConfig = AdapterConfig()
@@ -124,6 +129,9 @@ def train(
     space, tasks = Space.open(config.space), load_tasks(config.tasks)
     training, held_out = split_examples(space, tasks, seed=config.seed)
     check_run(run, config, resume=resume)
+    if config.train_share < 1:
+        training, told = share_of(training, config.train_share, seed=config.seed)
+        on_event(told)
     on_event(f"{len(training)} training examples, {len(held_out)} held out for the gate")
     elm = new_elm(config, space)
     run.mkdir(parents=True, exist_ok=True)
@@ -159,6 +167,7 @@ def new_elm(config: TrainConfig, space: Space) -> Elm:
         dim_out=embedding_of(base).embedding_dim,
         hidden=config.adapter.hidden,
         tokens_per_vector=config.adapter.tokens_per_vector,
+        depth=config.adapter.depth,
     )
     return Elm(base, tokenizer, adapter.to(base.device), fingerprint, space=space)
 
@@ -188,15 +197,40 @@ def split_examples(space: Space, tasks: TaskSet, *, seed: int) -> tuple[list[Exa
     return training, held_out[:: max(1, -(-len(held_out) // GATE_EXAMPLES))]
 
 
+def share_of(examples: Sequence[Example], share: float, *, seed: int) -> tuple[list[Example], str]:
+    """The examples that speak of a drawn share of the entities alone, and a line that says how many those are.
+
+    With one seed a smaller share is part of a larger one.
+
+    Raises:
+        ConfigError: no example speaks of the drawn entities alone.
+    """
+    ids = sorted({id for example in examples for id in example.ids})
+    drawn = {ids[i] for i in np.random.default_rng(seed).permutation(len(ids))[: max(1, round(share * len(ids)))]}
+    kept = [example for example in examples if drawn.issuperset(example.ids)]
+    told = f"train_share {share:g}: {len(drawn)} of {len(ids)} training entities"
+    if not kept:
+        raise ConfigError(f"{told} leaves no example, as each speaks of two entities. Raise train_share.")
+    return kept, told
+
+
 def check_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
     """Raise ConfigError unless the folder is free or, with resume, holds a run of this config."""
     path = run / CONFIG
     if resume and not path.is_file():
         raise ConfigError(f"{run} holds no run to resume. Leave out --resume to start one.")
-    if resume and json.loads(path.read_text("utf-8")) != json.loads(config.model_dump_json()):
+    if resume and not _same_config(path, config):
         raise ConfigError(f"{run} was started with another config (see {path}). Use that one, or another folder.")
     if not resume and path.exists():
         raise ConfigError(f"{run} holds a run already. Add --resume to go on with it, or choose another folder.")
+
+
+def _same_config(path: Path, config: TrainConfig) -> bool:
+    # read as a config and not compared as text: one kept before a field came has the field's default
+    try:
+        return TrainConfig.model_validate_json(path.read_bytes()) == config
+    except ValidationError:
+        return False
 
 
 def manifest(elm: Elm, config: TrainConfig) -> Manifest:
@@ -211,6 +245,7 @@ def manifest(elm: Elm, config: TrainConfig) -> Manifest:
         change=change,
         dimension=elm.fingerprint.dimension,
         hidden=elm.adapter.hidden,
+        depth=elm.adapter.depth,
         width=elm.adapter.dim_out,
         tokens_per_vector=elm.adapter.tokens_per_vector,
         metric=elm.fingerprint.metric,

@@ -7,6 +7,7 @@ OUT/report/                                              report.html, report.md,
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from vecspeak.bundled import bundled_space_path
 from vecspeak.concepts import Concept, load_concepts
@@ -33,11 +34,11 @@ from vecspeak.factors import Ratings, factorise
 from vecspeak.maps import check_map, map_layout, pca_layout, tsne_layout, unit_square
 from vecspeak.movielens import points
 from vecspeak.movielens.behaviour import FilmBehaviour, UserBehaviour
+from vecspeak.movielens.endpoint import endpoint
 from vecspeak.movielens.pages import write_report
 from vecspeak.movielens.predictors import predictors
 from vecspeak.movielens.release import Release, read_release
-from vecspeak.movielens.results import Blend, Dot, Predictor, Push, Results, Shown, StepTaken
-from vecspeak.movielens.results import Path as Path_
+from vecspeak.movielens.results import Blend, Dot, Predictor, Push, Results, Shown, StepTaken, Way
 from vecspeak.movielens.spaces import (
     Profile,
     held_out_ratings,
@@ -49,7 +50,7 @@ from vecspeak.movielens.spaces import (
     user_key,
     user_sides,
 )
-from vecspeak.movielens.texts import corpus_films
+from vecspeak.movielens.texts import all_texts, corpus_films
 from vecspeak.report import Report
 from vecspeak.space import Space
 from vecspeak.stages import Progress, Stage
@@ -68,6 +69,7 @@ prompts = ["Describe {film}.", "What is {film} about?", "Tell me about {film} in
 """
 """For the films that have a text of their own only."""
 
+SETTINGS = "settings.json"
 SIDES = ("train", "validation", "test")
 SAMPLES = 760
 """Answers the report keeps: 40 of each of the 19 one-film tasks, as many as the paper gave to its raters."""
@@ -95,13 +97,23 @@ class Settings(BaseModel):
     tune: Literal["all", "lora"] = "all"
     """What stage two trains besides the adapter."""
     align_steps: int = Field(default=60, gt=0)
-    tune_steps: int = Field(default=200, gt=0)
+    tune_steps: int = Field(default=100, gt=0)
     batch_size: int = Field(default=64, gt=0)
     factors: int = Field(default=48, gt=0)
     seeds: int = Field(default=1, gt=0, le=10)
     """Models trained with as many seeds; the report gives the spread."""
     films_of_behaviour: bool = False
     """Ask the 24 questions of films' behavioural vectors too."""
+    rival_url: str | None = None
+    """An OpenAI-compatible endpoint of a base without vectors to compare with; its key is in OPENAI_API_KEY."""
+    rival_model: str | None = None
+    """Its name there."""
+
+    @model_validator(mode="after")
+    def _rival_is_whole(self) -> "Settings":
+        if (self.rival_url is None) != (self.rival_model is None):
+            raise ValueError("rival_url and rival_model go together: where to ask, and which model is to answer")
+        return self
 
 
 @dataclass(frozen=True)
@@ -117,12 +129,17 @@ def run_experiment(settings: Settings, out: Path, told: Told) -> Results:
 
     Raises:
         ConfigError: OUT holds an experiment with other settings, or a library that the report needs is missing.
+        ModelError: the rival's endpoint does not answer.
         SpaceError: what `read_release` and the spaces refuse.
     """
     check_map()
     _check_settings(settings, out)
-    steps = Steps(out / "steps", told.event)
+    if not (out / "steps/made points.json").is_file():
+        for ask in remote_rivals(settings).values():
+            ask(["Say yes."])
     data = Data.read(settings)
+    _keep_settings(settings, out)
+    steps = Steps(out / "steps", told.event)
     for note in data.notes:
         told.event(note)
     encoder = load_encoder(settings.encoder)
@@ -168,16 +185,20 @@ class Data:
     release: Release
     training: Ratings
     held_out: Ratings
+    texts: dict[str, list[str]]
+    """Film -> its texts in the tables given."""
     profiles: dict[str, Profile]
     notes: tuple[str, ...]
 
     @staticmethod
     def read(settings: Settings) -> "Data":
         release = read_release(settings.folder)
-        profiles, notes = read_profiles(settings.profiles, release.ratings)
+        texts, text_notes = all_texts(settings.texts, release.films)
+        profiles, profile_notes = read_profiles(settings.profiles, release.ratings)
         held_R = held_out_ratings(release.ratings, seed=0)
         training, held_out = release.ratings.part(~held_R), release.ratings.part(held_R)
-        return Data(release, training, held_out, profiles, release.notes + notes)
+        notes = release.notes + text_notes + profile_notes
+        return Data(release, training, held_out, texts, profiles, notes)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -201,7 +222,7 @@ class MadePoints(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     blends: tuple[Blend, ...]
-    paths: tuple[Path_, ...]
+    paths: tuple[Way, ...]
     pushes: tuple[Push, ...]
     push_random: float
     push_teacher: float
@@ -279,7 +300,7 @@ def make_points(settings: Settings, out: Path, data: Data, encoder: Encoder) -> 
     asked = [id for id, side in zip(corpus.ids, corpus.column("split"), strict=True) if side == "test"]
     anchor = most_rated(data.release.ratings, corpus)
     base, tokenizer = load_base(settings.base)
-    rivals = {points.SAME_BASE: points.text_only(base, tokenizer, OWN)}
+    rivals = {points.SAME_BASE: points.text_only(base, tokenizer, OWN), **remote_rivals(settings)}
     blends = points.film_blends(elm, encoder, tasks, asked[:BLENDED_FILMS], anchor, rivals, seed=0)
     concepts = bundled_concepts() if settings.encoder == DEFAULT_ENCODER else []
     paths = points.film_paths(elm, encoder, tasks, asked[:FOLLOWED_FILMS], anchor, concepts, seed=0)
@@ -296,6 +317,14 @@ def make_points(settings: Settings, out: Path, data: Data, encoder: Encoder) -> 
     return MadePoints(
         blends=tuple(blends), paths=tuple(paths), pushes=tuple(pushes), push_random=by_chance, push_teacher=teacher
     )
+
+
+def remote_rivals(settings: Settings) -> dict[str, points.TextOnly]:
+    """The base behind an endpoint under its name in the report, where one is given."""
+    if settings.rival_url is None or settings.rival_model is None:
+        return {}
+    ask = endpoint(settings.rival_url, settings.rival_model, key=os.environ.get("OPENAI_API_KEY"))
+    return {f"text only, {settings.rival_model}": ask}
 
 
 def most_rated(ratings: Ratings, corpus: Space) -> str:
@@ -392,7 +421,7 @@ def make_spaces(settings: Settings, out: Path, steps: Steps, data: Data, encoder
     """The spaces, in `out`; returns notes on what they leave out."""
 
     def semantic() -> tuple[str, ...]:
-        return make_semantic_space(data.release, settings.texts, encoder, out / "semantic.lance")[1]
+        return make_semantic_space(data.release, data.texts, encoder, out / "semantic.lance")[1]
 
     def behavioural() -> tuple[str, ...]:
         films = Space.open(out / "semantic.lance")
@@ -436,7 +465,7 @@ def train_config(settings: Settings, space: Path, tasks: Path, *, seed: int) -> 
             Stage(name="align", train="adapter", steps=settings.align_steps, batch_size=settings.batch_size,
                   bag_loss=0.05, checkpoint_every=20),
             Stage(name="tune", train=settings.tune, steps=settings.tune_steps, batch_size=settings.batch_size,
-                  lr=4e-4 if muon else 2e-4, adapter_lr=1.2e-3, optimizer="muon" if muon else "adamw",
+                  lr=1.5e-4 if muon else 2e-4, adapter_lr=1.2e-3, optimizer="muon" if muon else "adamw",
                   bag_loss=0.05, decay=0.9, checkpoint_every=20),
         ),
     )  # fmt: skip
@@ -451,11 +480,7 @@ def _task_file(out: Path, *sets: str) -> Path:
 
 
 def _check_settings(settings: Settings, out: Path) -> None:
-    path = out / "settings.json"
-    told = settings.model_dump(mode="json")
-    for key in ("folder", "profiles"):
-        told[key] = told[key] and str(Path(told[key]).resolve())
-    told["texts"] = [str(text.resolve()) for text in settings.texts]
+    path, told = out / SETTINGS, _as_kept(settings)
     if path.is_file():
         before: dict[str, Any] = json.loads(path.read_text("utf-8"))
         if other := [key for key in told if told[key] != before.get(key)]:
@@ -463,8 +488,20 @@ def _check_settings(settings: Settings, out: Path) -> None:
                 f"{out} holds an experiment with another {other[0]} ({before.get(other[0])}). "
                 "Use that, or another folder with --out."
             )
-        return
-    if out.exists() and any(out.iterdir()):
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} holds other things. Name an empty or new folder with --out.")
+
+
+def _keep_settings(settings: Settings, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    new = out / f".{SETTINGS}.new"
+    new.write_text(json.dumps(_as_kept(settings), indent=2) + "\n", encoding="utf-8")
+    new.rename(out / SETTINGS)
+
+
+def _as_kept(settings: Settings) -> dict[str, Any]:
+    """With whole paths, so that the same command from another folder is another."""
+    told = settings.model_dump(mode="json")
+    for key in ("folder", "profiles"):
+        told[key] = told[key] and str(Path(told[key]).resolve())
+    return {**told, "texts": [str(text.resolve()) for text in settings.texts]}

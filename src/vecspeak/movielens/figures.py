@@ -17,7 +17,7 @@ import numpy as np
 
 from vecspeak.metrics import Interval
 from vecspeak.movielens.paper import FIGURE_3
-from vecspeak.movielens.results import Blend, Dot, Path, Push
+from vecspeak.movielens.results import Blend, Dot, Push, Way
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,12 +162,12 @@ class _Line:
         return points[-1] if points else None
 
 
-def draw_paths(paths: Sequence[Path]) -> list[Drawing]:
+def draw_paths(paths: Sequence[Way]) -> list[Drawing]:
     """Fig. 4: a figure per task, with a line per way; a way has one colour in all of them."""
-    colours = {"interpolation": ACCENT} | _colours([path.way for path in paths if path.way != "interpolation"])
+    colours = {"interpolation": ACCENT} | _colours([path.name for path in paths if path.name != "interpolation"])
     drawings = []
     for number, task in enumerate(_distinct(path.task for path in paths), 1):
-        lines = [_Line(p.way, p.shares, p.consistency, colours[p.way]) for p in paths if p.task == task]
+        lines = [_Line(p.name, p.shares, p.consistency, colours[p.name]) for p in paths if p.task == task]
         drawings.append(
             _draw_lines(
                 lines,

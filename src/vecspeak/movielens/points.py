@@ -20,7 +20,7 @@ from vecspeak.elm import Elm, Question
 from vecspeak.encode import Encoder
 from vecspeak.errors import ConceptError
 from vecspeak.metrics import Interval
-from vecspeak.movielens.results import Blend, Path, Push
+from vecspeak.movielens.results import Blend, Push, Way
 from vecspeak.prompts import end_token, render
 from vecspeak.space import Point, Space
 from vecspeak.tasks import Task, TaskSet, as_text
@@ -150,7 +150,7 @@ def user_blends(
 def film_paths(
     elm: Elm, encoder: Encoder, tasks: TaskSet, ids: Sequence[str], anchor: str, concepts: Sequence[Concept],
     *, seed: int,
-) -> list[Path]:  # fmt: skip
+) -> list[Way]:  # fmt: skip
     """SC along the way to the anchor, and along each concept up to FARTHEST, for the tasks of Fig. 4."""
     assert elm.space is not None
     space = elm.space
@@ -167,7 +167,7 @@ def film_paths(
                 texts = _asked(elm, tasks[name], points, elm.decoding)
                 sc_N = metrics.semantic_consistency(encoder.encode(texts), np.stack([p.vector for p in points]))
                 found.append(metrics.mean_interval(sc_N, seed=seed))
-            paths.append(Path(task=name, way=way, shares=SHARES, consistency=tuple(found)))
+            paths.append(Way(task=name, name=way, shares=SHARES, consistency=tuple(found)))
     return paths
 
 

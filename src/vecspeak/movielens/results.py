@@ -44,11 +44,11 @@ class Blend(_Frozen):
     """SC for films; NDCG against predicted ratings for user profiles."""
 
 
-class Path(_Frozen):
+class Way(_Frozen):
     """A line of the paper's Fig. 4: SC along a way through the space."""
 
     task: str
-    way: str
+    name: str
     """"interpolation", or the name of a concept."""
     shares: tuple[float, ...]
     """0..1: share of the way."""
@@ -107,7 +107,7 @@ class Results(_Frozen):
     behavioural: tuple[Report, ...]
     """The same questions about films asked of behavioural vectors; empty unless asked for."""
     blends: tuple[Blend, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[Way, ...]
     pushes: tuple[Push, ...]
     push_random: float
     """Mean NDCG of a random ranking under the pushes' ratings."""

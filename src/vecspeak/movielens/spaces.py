@@ -18,7 +18,7 @@ from vecspeak.errors import SpaceError
 from vecspeak.factors import SMALLEST_LENGTH, Factors, Ratings, fold_in
 from vecspeak.metrics import unit_rows
 from vecspeak.movielens.release import Release
-from vecspeak.movielens.texts import all_texts, corpus_films, passages
+from vecspeak.movielens.texts import corpus_films, passages
 from vecspeak.space import Space
 from vecspeak.splits import split_entities
 
@@ -60,18 +60,20 @@ def held_out_ratings(ratings: Ratings, *, seed: int) -> np.ndarray:
 
 
 def make_semantic_space(
-    release: Release, texts: Sequence[Path], encoder: Encoder, path: Path
+    release: Release, own: Mapping[str, Sequence[str]], encoder: Encoder, path: Path
 ) -> tuple[Space, tuple[str, ...]]:
     """Films that have a text, each with the mean of its encoded passages, unit length (paper, section 3.1); and notes.
 
     Films of the bundled corpus keep its split and its 19 texts; all others are for training, with their first own text
     in the column `text`: the bundled base has read texts of the same kinds.
 
+    Args:
+        own: film -> texts beside the corpus's.
+
     Raises:
-        SpaceError: a table of texts that does not join, or no film with a text.
+        SpaceError: no film of the corpus in the release.
     """
     corpus, notes = corpus_films(release.films)
-    own, told = all_texts(texts, release.films)
     rows: list[Row] = []
     unread: list[list[str]] = []
     vectors: dict[str, np.ndarray] = {}
@@ -93,7 +95,7 @@ def make_semantic_space(
     read = iter(encoder.encode_passages(unread))
     vectors_NE = np.stack([vectors[row["id"]] if row["id"] in vectors else next(read) for row in rows])
     without = len(release.films) - len(rows)
-    notes += (*told, *((f"{without:,} films have no text and no semantic vector",) if without else ()))
+    notes += (f"{without:,} films have no text and no semantic vector",) if without else ()
     space = Space.create(
         path,
         ids=[row["id"] for row in rows],
