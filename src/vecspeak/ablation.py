@@ -40,6 +40,9 @@ RESULT = "ablation.json"
 PACE = "seconds.json"
 """In an arm's run folder: seconds of each finished stage."""
 
+GATE_SHUFFLE = 0
+"""Seed of who is swapped with whom: the gate's, so that an arm's gap is the one its training told."""
+
 StepSink = Callable[[Progress], None]
 
 
@@ -291,7 +294,7 @@ def _run(
 
 def _measured(elm: Elm, examples: Sequence[Example], config: TrainConfig, run: Path) -> ArmRun:
     right_N = elm.loss(examples)
-    gap_N = metrics.vector_use(right_N, elm.loss(shuffled(examples, seed=config.seed)))
+    gap_N = metrics.vector_use(right_N, elm.loss(shuffled(examples, seed=GATE_SHUFFLE)))
     ids = [example.ids[0] for example in examples]
     seconds = _seconds(run)
     return ArmRun(

@@ -55,7 +55,7 @@ def _unchanged(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -
 
 
 @contextmanager
-def _compiler_left_out(torch: ModuleType) -> Iterator[None]:
+def _compiler_left_out(torch: Any) -> Iterator[None]:
     """transformers marks some functions for the compiler as it loads; each mark would import the whole of it."""
     if COMPILER in sys.modules:
         yield
@@ -77,7 +77,8 @@ def _of_the_compiler(name: str) -> Any:
     """What else another version of transformers asks for: then the compiler is imported after all."""
     if name.startswith("__"):  # asked of every module by inspect
         raise AttributeError(name)
-    del sys.modules[COMPILER], sys.modules["torch"]._dynamo
+    torch: Any = sys.modules["torch"]
+    del sys.modules[COMPILER], torch._dynamo
     return getattr(importlib.import_module(COMPILER), name)
 
 
