@@ -23,10 +23,11 @@ from vecspeak.bundled import bundled_space_path
 from vecspeak.cli import main
 from vecspeak.errors import ConfigError, SpaceError
 from vecspeak.factors import factorise, fold_in
-from vecspeak.movielens import experiment
-from vecspeak.movielens.experiment import Settings, Told, run_experiment
+from vecspeak.movielens import data, experiment, made_points, models
+from vecspeak.movielens.experiment import run_experiment
 from vecspeak.movielens.release import read_release
 from vecspeak.movielens.results import Results
+from vecspeak.movielens.settings import Settings, Told
 from vecspeak.movielens.spaces import held_out_ratings, read_profiles, user_sides
 from vecspeak.movielens.texts import corpus_films, joined_texts, passages
 from vecspeak.space import Space
@@ -106,20 +107,40 @@ def silent() -> Told:
 def short_answers() -> Iterator[None]:
     """Random models never end an answer; a few tokens show as much."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "OWN", experiment.OWN.but(max_tokens=4))
+        for module in (models, made_points):
+            patch.setattr(module, "OWN", models.OWN.but(max_tokens=4))
         yield
 
 
+STOPS = (
+    (data, "make_behavioural_space"),
+    (experiment, "judge_films"),
+    (experiment, "make_points"),
+    (experiment, "write_report"),
+)
+
+
 @pytest.fixture(scope="module")
-def whole(short_answers: None, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
-    """An uninterrupted run and where it is."""
+def whole(
+    short_answers: None, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Results, Path, list[str]]:
+    """What a run finds that was interrupted at each of STOPS, where it is, and what it told after the last of them."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert experiment.OWN.max_tokens == 4
-    return run_experiment(settings, out, silent()), out
+    assert models.OWN.max_tokens == 4
+    for module, stop in STOPS:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(module, stop, interrupt)
+            run_experiment(settings, out, silent())
+    heard: list[str] = []
+    return run_experiment(settings, out, Told(heard.append, lambda progress: None)), out, heard
 
 
-def test_one_run_goes_from_the_folder_to_the_report(whole: tuple[Results, Path]) -> None:
-    results, out = whole
+def interrupt(*args: object, **kwargs: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_one_run_goes_from_the_folder_to_the_report(whole: tuple[Results, Path, list[str]]) -> None:
+    results, out, _ = whole
     assert {path.name for path in (out / "report").iterdir()} >= {"report.html", "report.md", "report.json"}
     again = Results.model_validate_json((out / "report/report.json").read_text("utf-8"))
     assert again.model_dump_json() == results.model_dump_json()
@@ -135,57 +156,28 @@ def test_one_run_goes_from_the_folder_to_the_report(whole: tuple[Results, Path])
     }  # fmt: skip
 
 
-def test_an_interrupted_run_goes_on_and_ends_at_the_same_results(
-    whole: tuple[Results, Path],
-    folder: Path,
-    base: Path,
-    encoder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    out = tmp_path / "run"
-    stops = ["make_behavioural_space", "judge_films", "make_points", "write_report"]
-    for stop in stops:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(experiment, stop, interrupt)
-            run_experiment(settings, out, silent())
-    heard: list[str] = []
-    results = run_experiment(settings, out, Told(heard.append, lambda progress: None))
-    assert not [event for event in heard if event.startswith(("semantic", "training", "film answers"))]
-    assert without_times(results) == without_times(whole[0])
-
-
 def without_times(results: Results) -> str:
     """As JSON, where NaN equals NaN."""
     return results.model_copy(update={"steps": ()}).model_dump_json()
 
 
-def interrupt(*args: object, **kwargs: object) -> None:
-    raise KeyboardInterrupt
-
-
-def test_training_and_answers_are_taken_up_where_they_stopped(
-    whole: tuple[Results, Path], settings: Settings, tmp_path: Path
+def test_an_interrupted_run_goes_on_and_finds_what_an_uninterrupted_one_does(
+    whole: tuple[Results, Path, list[str]], settings: Settings, tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
-    shutil.copytree(whole[1], out)
-    for gone in (
-        "steps/film answers-0.json",
-        "steps/made points.json",
-        "steps/maps.json",
-        "steps/training films-0.json",
-    ):
-        (out / gone).unlink()
-    shutil.rmtree(out / "films-0/model")
-    (next((out / "answers/films-0").iterdir())).unlink()
-    seen: list[str] = []
-    results = run_experiment(settings, out, Told(lambda event: None, lambda p: seen.append(p.stage)))
-    assert seen == []  # the last checkpoint was at the last step
-    assert without_times(results) == without_times(whole[0])
+    results, out, heard = whole
+    assert not [event for event in heard if event.startswith(("semantic", "training", "film answers", "made points"))]
+    shutil.copytree(out, tmp_path / "run")
+    for gone in ("training films-0", "film answers-0", "made points"):
+        (tmp_path / f"run/steps/{gone}.json").unlink()
+    for gone in ("films-0", "answers", "report"):
+        shutil.rmtree(tmp_path / "run" / gone)
+    again = run_experiment(settings, tmp_path / "run", silent())
+    assert without_times(again) == without_times(results)
+    assert {path.name for path in (tmp_path / "run/answers").iterdir()} == {"films-0"}  # the others were kept
 
 
 def test_other_settings_or_a_full_folder_are_refused(
-    whole: tuple[Results, Path], folder: Path, base: Path, encoder: Path
+    whole: tuple[Results, Path, list[str]], folder: Path, base: Path, encoder: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"another tune_steps \(2\)"):
         run_experiment(settings.model_copy(update={"tune_steps": 3}), whole[1], silent())
@@ -284,7 +276,7 @@ def test_users_are_split_once_and_profiles_of_strangers_are_counted(folder: Path
     assert list(known) == ["1"] and told == ("1 of 2 profiles are not of users of this release",)
 
 
-def test_held_out_users_and_films_are_in_no_training_row(whole: tuple[Results, Path]) -> None:
+def test_held_out_users_and_films_are_in_no_training_row(whole: tuple[Results, Path, list[str]]) -> None:
     space = Space.open(whole[1] / "behavioural.lance")
     sides = dict(zip(space.ids, space.column("split"), strict=True))
     views = [id for id, kind in zip(space.ids, space.column("kind"), strict=True) if kind == "view"]

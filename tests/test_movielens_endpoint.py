@@ -17,7 +17,9 @@ from vecspeak.cli import main
 from vecspeak.errors import ConfigError, ModelError, SpaceError
 from vecspeak.movielens import experiment
 from vecspeak.movielens.endpoint import MAX_RETRIES, endpoint
-from vecspeak.movielens.experiment import Settings, Told, remote_rivals, run_experiment
+from vecspeak.movielens.experiment import run_experiment
+from vecspeak.movielens.made_points import remote_rivals
+from vecspeak.movielens.settings import Settings, Told
 
 KEY = "sk-very-secret-0123456789"
 Reply = tuple[int, str]
@@ -284,7 +286,7 @@ def test_one_that_answers_is_asked_once_and_not_when_its_answers_are_there(
     with pytest.raises(SpaceError, match="There is no folder"):
         run_experiment(settings, tmp_path / "run", told)
     assert len(server.asked) == 1
-    monkeypatch.setattr(experiment, "_check_settings", lambda settings, out: None)
+    monkeypatch.setattr(experiment, "check_settings", lambda settings, out: None)
     (tmp_path / "run/steps").mkdir(parents=True)
     (tmp_path / "run/steps/made points.json").write_text("{}", encoding="utf-8")
     with pytest.raises(SpaceError, match="There is no folder"):

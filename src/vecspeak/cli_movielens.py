@@ -46,7 +46,8 @@ def movielens(
     from vecspeak.bars import training_bar
     from vecspeak.encode import DEFAULT_ENCODER
     from vecspeak.movielens.download import download as get
-    from vecspeak.movielens.experiment import Settings, Told, run_experiment
+    from vecspeak.movielens.experiment import run_experiment
+    from vecspeak.movielens.settings import Settings, Told
 
     if tune not in ("all", "lora"):
         raise ConfigError(f"--tune {tune}: expected all or lora.")

@@ -67,6 +67,8 @@ def evaluate(
     only: Annotated[list[str] | None, typer.Option(help="Only this task; may be given several times.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many entities.")] = None,
     seed: Annotated[int, typer.Option(help="Of intervals and swaps.")] = 0,
+    samples: Annotated[int, typer.Option(min=0, help="Unpicked answers to show.")] = 20,
+    answers: Annotated[Path | None, typer.Option(help="Folder that keeps answers, to go on after a stop.")] = None,
 ) -> None:
     """Measure a model on held-out entities, with controls."""
     from vecspeak.bundled import open_model
@@ -83,6 +85,8 @@ def evaluate(
     def tell(what: str, done: int, total: int) -> None:
         typer.echo(f"[{done + 1}/{total}] {what}", err=True)
 
-    found = measure(elm, elm.space, chosen, side=side, limit=limit, seed=seed, progress=tell)
+    found = measure(
+        elm, elm.space, chosen, answers=answers, side=side, limit=limit, seed=seed, samples=samples, progress=tell
+    )
     report.write_text(found.to_json() if report.suffix == ".json" else found.to_markdown(), encoding="utf-8")
     typer.echo(f"written: {report}")
