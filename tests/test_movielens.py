@@ -177,7 +177,7 @@ def test_an_interrupted_run_goes_on_and_finds_what_an_uninterrupted_one_does(
 
 
 def test_other_settings_or_a_full_folder_are_refused(
-    whole: tuple[Results, Path, list[str]], folder: Path, base: Path, encoder: Path
+    whole: tuple[Results, Path, list[str]], settings: Settings, folder: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"another tune_steps \(2\)"):
         run_experiment(settings.model_copy(update={"tune_steps": 3}), whole[1], silent())

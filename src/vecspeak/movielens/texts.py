@@ -38,9 +38,10 @@ def corpus_films(films: "pl.DataFrame") -> tuple[dict[str, dict[str, Any]], tupl
     for id, title, year in films.select("id", "title", "year").iter_rows():
         by_title.setdefault((_plain(title), year), id)
         by_id[id] = (_plain(title), year)
+    columns = {name: corpus.column(name) for name in corpus.columns}
+    known = {id: {name: values[row] for name, values in columns.items()} for row, id in enumerate(corpus.ids)}
     found: dict[str, str] = {}
-    for id in corpus.ids:
-        row = corpus.row(id)
+    for id, row in known.items():
         key = (_plain(row["title"]), row["year"])
         title, year = by_id.get(id, ("", None))
         if key in by_title:
@@ -49,7 +50,7 @@ def corpus_films(films: "pl.DataFrame") -> tuple[dict[str, dict[str, Any]], tupl
             found[id] = id
     rows = {}
     for id, here in found.items():
-        row = corpus.row(id)
+        row = known[id]
         rows[here] = {**row, "id": here, "partner": found.get(row["partner"] or ""), "vector": corpus[id].vector}
     missing = len(corpus.ids) - len(rows)
     notes = (f"{missing} of the {len(corpus.ids)} films of the corpus are not in this release",) if missing else ()
