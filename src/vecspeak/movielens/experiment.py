@@ -66,7 +66,7 @@ def run_experiment(settings: Settings, out: Path, told: Told) -> Results:
         encoder=settings.encoder,
         seeds=tuple(range(settings.seeds)),
         counts=data.counts,
-        notes=notes,
+        notes=tuple(dict.fromkeys(notes)),
         steps=steps.taken(),
         predictors=steps.found("held-out ratings", tuple[Predictor, ...]),
         films=tuple(films),

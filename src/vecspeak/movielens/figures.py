@@ -154,6 +154,8 @@ class _Line:
     xs: tuple[float, ...]
     values: tuple[Interval, ...]
     colour: str
+    band: bool = True
+    """Draw the intervals."""
 
     @property
     def end(self) -> tuple[float, float] | None:
@@ -184,7 +186,8 @@ def draw_pushes(pushes: Sequence[Push], *, random: float, teacher: float) -> Dra
     """Fig. 5: a line per concept, between what a random ranking and the teacher's profiles reach."""
     colours = _colours([push.concept for push in pushes])
     return _draw_lines(
-        [_Line(push.concept, push.strengths, push.ndcg, colours[push.concept]) for push in pushes],
+        # no bands: the users' own spread, the same for every concept, would lie over all of them
+        [_Line(push.concept, push.strengths, push.ndcg, colours[push.concept], band=False) for push in pushes],
         levels={"random ranking": random, "teacher, not pushed": teacher},
         labels=("strength of the push, standard deviations", "NDCG"),
         name="pushes",
@@ -220,7 +223,8 @@ def _draw_lines(
 def _draw_line(axes: "Axes", line: _Line) -> None:
     width = 2.4 if line.colour == ACCENT else 1.7
     values = [[x.value for x in line.values], [x.low for x in line.values], [x.high for x in line.values]]
-    axes.fill_between(line.xs, values[1], values[2], color=line.colour, alpha=0.1, linewidth=0)
+    if line.band:
+        axes.fill_between(line.xs, values[1], values[2], color=line.colour, alpha=0.1, linewidth=0)
     axes.plot(line.xs, values[0], color=line.colour, linewidth=width, solid_capstyle="round", marker="o", markersize=3)
 
 
