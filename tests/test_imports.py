@@ -40,7 +40,7 @@ def test_a_model_loaded_so_runs_generates_and_compiles_afterwards():
         "plain = model(tokens).logits",
         "compiled = torch.compile(model, backend='eager')(tokens).logits",
         "assert torch.equal(plain, compiled)",
-        "print(*model.generate(tokens, max_new_tokens=3, do_sample=False).shape)",
+        "print(*model.generate(tokens, max_new_tokens=3, min_new_tokens=3, do_sample=False).shape)",
     )
     assert shapes == "1 6\n"
 
