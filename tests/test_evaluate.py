@@ -317,3 +317,57 @@ def test_an_encoder_that_is_missing_or_another_is_refused(space):
     elm.encoder = None
     with pytest.raises(EncoderError, match="names no encoder"):
         evaluate(elm, space, TASKS)
+
+
+# ---- answers kept, another judge, behaviour
+
+
+def test_kept_answers_are_recalled_and_give_the_same_report(space, tmp_path):
+    elm = echo(space)
+    fresh = evaluate(elm, space, TASKS, decodings=GREEDY, answers=tmp_path / "answers")
+    asked = len(elm.asked)
+    again = evaluate(elm, space, TASKS, decodings=GREEDY, answers=tmp_path / "answers")
+    unkept = evaluate(echo(space), space, TASKS, decodings=GREEDY)
+    assert again.model_dump_json() == fresh.model_dump_json() == unkept.model_dump_json()
+    assert len(elm.asked) == asked  # nothing was asked twice
+    evaluate(elm, space, TASKS, decodings={"greedy": Decoding(max_tokens=7)}, answers=tmp_path / "answers")
+    assert len(elm.asked) == 2 * asked  # another decoding gives other answers
+    next((tmp_path / "answers").iterdir()).unlink()
+    evaluate(elm, space, TASKS, decodings=GREEDY, answers=tmp_path / "answers")
+    assert 2 * asked <= len(elm.asked) < 3 * asked
+
+
+def test_another_space_judges_where_the_vectors_are_no_texts(space, tmp_path, monkeypatch):
+    """The model reads random vectors; its answers are judged where their words are."""
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr("vecspeak.evaluate.load_encoder", lambda name: WordCounts())
+    columns = {name: space.column(name) for name in space.columns}
+    ids = list(space.ids)
+    blind = Space.create(tmp_path / "blind.lance", ids=ids, vectors=rng.normal(size=(len(ids), 4)), columns=columns,
+                         name="blind")  # fmt: skip
+    known = [id for id in ids if id != "t03"]
+    judge = Space.create(tmp_path / "judge.lance", ids=known, vectors=np.stack([space[id].vector for id in known]),
+                         name="judge", encoder="word-counts")  # fmt: skip
+    elm = echo(space)
+    elm._id_of = {blind[id].vector.tobytes(): id for id in ids}
+    elm.fingerprint = SimpleNamespace(mean=blind.mean_vector)
+    report = evaluate(elm, blind, TASKS, judge=judge, decodings=GREEDY)
+    assert report.asked == report.candidates == TEST_SIZE - 1  # the judge does not know t03
+    for task in report.tasks:
+        scores = task.of("greedy")
+        assert scores.sc == scores.ceiling and scores.top1.value == 1
+    with pytest.raises(EncoderError, match="did not make these vectors"):
+        evaluate(elm, blind, TASKS, decodings=GREEDY)
+
+
+def test_behaviour_is_averaged_over_entities_that_have_a_value(space):
+    class Length:
+        def consistency(self, texts_NE, ids):
+            assert len(texts_NE) == len(ids) == TEST_SIZE
+            return {"number": np.array([np.nan if id == "t00" else float(id[1:]) for id in ids])}
+
+    report = evaluate(echo(space), space, TASKS, behaviour=Length(), decodings=GREEDY)
+    for task in report.tasks:
+        for texts in task.texts:
+            assert texts.behaviour["number"].value == pytest.approx(np.mean(range(1, TEST_SIZE)))
+    assert evaluate(echo(space), space, TASKS, decodings=GREEDY).tasks[0].texts[0].behaviour == {}
