@@ -10,7 +10,8 @@ import tiny
 from tiny import D, E, vectors
 
 from vecspeak import ablation, store, training
-from vecspeak.ablation import AS_GIVEN, Ablation, ablate, arms_of
+from vecspeak.ablation import ablate, arms_of
+from vecspeak.ablation_report import AS_GIVEN, Ablation
 from vecspeak.cli import main
 from vecspeak.errors import ConfigError
 from vecspeak.examples import Example

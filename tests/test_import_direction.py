@@ -21,8 +21,8 @@ ORDER = [
     *["maps", "labels", "compare", "gaps"],
     *["runs", "stages", "training", "narrate", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
-    *["ablation"],
-    *["reinforce"],
+    *["ablation_report", "ablation"],
+    *["reinforced", "reinforce"],
     *["rating", "rating_forms", "rating_import"],
     *["movielens", "serve", "bars", "page", "demo"],
     *["imports", "terminal", "cli_*", "cli"],

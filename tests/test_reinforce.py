@@ -18,7 +18,6 @@ from vecspeak.errors import ConfigError, EncoderError, ModelError, SpaceError, T
 from vecspeak.metrics import Interval
 from vecspeak.reinforce import (
     ReinforceConfig,
-    Reinforced,
     Sampled,
     Step,
     advantages,
@@ -32,6 +31,7 @@ from vecspeak.reinforce import (
     sample,
     train_policy,
 )
+from vecspeak.reinforced import Reinforced
 from vecspeak.space import Space
 from vecspeak.stages import Stage, set_trainable
 from vecspeak.tasks import parse_tasks
