@@ -167,7 +167,7 @@ def test_an_interrupted_run_goes_on_and_finds_what_an_uninterrupted_one_does(
     results, out, heard = whole
     assert not [event for event in heard if event.startswith(("semantic", "training", "film answers", "made points"))]
     shutil.copytree(out, tmp_path / "run")
-    for gone in ("training films-0", "film answers-0", "made points"):
+    for gone in ("semantic vectors", "training films-0", "film answers-0", "made points"):
         (tmp_path / f"run/steps/{gone}.json").unlink()
     for gone in ("films-0", "answers", "report"):
         shutil.rmtree(tmp_path / "run" / gone)

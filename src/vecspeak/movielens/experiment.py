@@ -1,16 +1,16 @@
 """The whole experiment, step by step; what a step has written is not made again.
 
-OUT/semantic.lance, behavioural.lance, profiles.lance   the spaces, with the split
-OUT/films-0/, behavioural-0/                             run folders of the models, one a seed
-OUT/steps/                                               what each finished step found, with its time
-OUT/report/                                              report.html, report.md, report.json
+OUT/semantic.lance, behavioural.lance      what the models read, with the split
+OUT/corpus.lance, profiles.lance           where texts about films and users are judged
+OUT/films-0/, behavioural-0/               run folders of the models; films-0/report.json is for `vecspeak rate`
+OUT/answers/                               answers as they came
+OUT/steps/                                 what each finished step found, with its time
+OUT/report/                                report.html, report.md, report.json
 """
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from vecspeak.encode import load_encoder
 from vecspeak.maps import check_map, map_layout, pca_layout, tsne_layout, unit_square
@@ -52,6 +52,7 @@ def run_experiment(settings: Settings, out: Path, told: Told) -> Results:
     for seed in range(settings.seeds):
         train_models(settings, out, steps, told, seed=seed)
         films.append(steps.once(f"film answers-{seed}", partial(judge_films, out, data, told, seed=seed), Report))
+        (out / f"films-{seed}/report.json").write_text(films[-1].to_json(), encoding="utf-8")
         if data.profiles:
             users.append(steps.once(f"user answers-{seed}", partial(judge_users, out, data, told, seed=seed), Report))
         if settings.films_of_behaviour:
@@ -83,8 +84,7 @@ def run_experiment(settings: Settings, out: Path, told: Told) -> Results:
 
 def make_maps(films: Space) -> tuple[Dot, ...]:
     """Every film with a text, laid out three ways."""
-    vectors_NE = np.stack([films[id].vector for id in films.ids])
-    places = {name: unit_square(layout(vectors_NE)) for name, layout in LAYOUTS.items()}
+    places = {name: unit_square(layout(films.vectors)) for name, layout in LAYOUTS.items()}
     columns = (films.column("title"), films.column("genres"), films.column("split"))
     return tuple(
         Dot(
@@ -110,4 +110,7 @@ def best_and_worst(report: Report, *, count: int = 5) -> tuple[tuple[Shown, ...]
 
 
 def _each_once(shown: Sequence[Shown]) -> tuple[Shown, ...]:
-    return tuple({answer.id: answer for answer in reversed(shown)}[id] for id in dict.fromkeys(a.id for a in shown))
+    first: dict[str, Shown] = {}
+    for answer in shown:
+        first.setdefault(answer.id, answer)
+    return tuple(first.values())

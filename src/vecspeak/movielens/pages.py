@@ -30,7 +30,7 @@ from vecspeak.movielens.document import (
     number,
 )
 from vecspeak.movielens.figures import draw_blends, draw_map, draw_paths, draw_pushes
-from vecspeak.movielens.results import Results
+from vecspeak.movielens.results import FROM_VECTOR, Results
 from vecspeak.movielens.seeds import UNKNOWN, Runs, over_seeds
 from vecspeak.spacefile import put_in_place
 
@@ -150,7 +150,6 @@ def _predictors(results: Results) -> Iterator[Section]:
 # ---- made points
 
 _NUMBERS = "The numbers behind the figure"
-_FROM_VECTOR = "from the vector"
 
 
 def _blends(results: Results) -> Iterator[Section]:
@@ -173,9 +172,9 @@ def _blends(results: Results) -> Iterator[Section]:
 
 def _ahead_of(of: Mapping[tuple[str, str], Interval]) -> str:
     """In how many tasks answers from the vector are ahead of the texts of each other source."""
-    mine = {task: x.value for (task, source), x in of.items() if source == _FROM_VECTOR}
+    mine = {task: x.value for (task, source), x in of.items() if source == FROM_VECTOR}
     parts = []
-    for other in dict.fromkeys(source for _, source in of if source != _FROM_VECTOR):
+    for other in dict.fromkeys(source for _, source in of if source != FROM_VECTOR):
         leads = [mine.get(task, nan) - x.value for (task, source), x in of.items() if source == other]
         leads = [lead for lead in leads if not isnan(lead)]
         parts.append(f'"{other}" in {sum(lead > 0 for lead in leads)} of {len(leads)}')

@@ -20,7 +20,7 @@ from vecspeak.elm import Elm, Question
 from vecspeak.encode import Encoder
 from vecspeak.errors import ConceptError
 from vecspeak.metrics import Interval
-from vecspeak.movielens.results import Blend, Push, Way
+from vecspeak.movielens.results import FROM_VECTOR, Blend, Push, Way
 from vecspeak.prompts import end_token, render
 from vecspeak.space import Point, Space
 from vecspeak.tasks import Task, TaskSet, as_text
@@ -37,7 +37,6 @@ FEWEST_FILMS = 30
 """Films of a genre below which it gives no concept."""
 READ_WORDS = 120
 """Of each text that a base without vectors is given: two such and an answer fit 512 positions."""
-FROM_VECTOR = "from the vector"
 SAME_BASE = "text only, same base"
 OWN_TEXTS = "the two ends' own texts"
 
@@ -79,6 +78,7 @@ class Tastes:
 def text_only(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decoding: Decoding) -> TextOnly:
     """The base asked in words alone, decoded as the model is, but for guidance, which needs a vector."""
     plain = decoding.but(guidance=0.0)
+    base.eval()
 
     def answer(prompts: Sequence[str]) -> list[str]:
         texts = []
@@ -88,7 +88,6 @@ def text_only(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decodin
             rows: list[list[int]] = [[] for _ in part]
             with torch.inference_mode():
                 embeds = base.get_input_embeddings()(batch.ids_BT)
-            base.eval()
             for step in decode(base, embeds, batch.mask_BT, decoding=plain, seeds=[0] * len(part),
                                end_token=end_token(tokenizer)):  # fmt: skip
                 for row, token in zip(rows, step, strict=True):

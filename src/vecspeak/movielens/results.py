@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 from vecspeak.metrics import Interval
 from vecspeak.report import Report
 
+FROM_VECTOR = "from the vector"
+"""Source of a blend: the model itself."""
+
 
 class _Frozen(BaseModel):
     # a figure that could not be measured is NaN, which JSON can only hold as a string

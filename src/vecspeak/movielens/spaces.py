@@ -103,6 +103,7 @@ def make_semantic_space(
         columns=_columns(rows),
         name=path.stem,
         encoder=encoder.name,
+        overwrite=True,  # one that a step stopped just before its end has left
     )
     return space, notes
 
@@ -157,6 +158,7 @@ def make_behavioural_space(
         vectors=unit_rows(vectors_NF[said]).astype(np.float32),
         columns=_columns(rows),
         name=path.stem,
+        overwrite=True,
     )
     return space, notes
 
