@@ -30,7 +30,7 @@ class Turn:
     """May hold slots, as any prompt; `{{` is a literal brace."""
 
 
-Asked = str | tuple[Turn, ...]
+Conversation = str | tuple[Turn, ...]
 """One question, or a conversation whose last turn is the user's."""
 
 
@@ -46,7 +46,7 @@ class Prompt:
     """First position of each slot, `tokens_per_vector` positions long."""
 
 
-def slot_names(asked: Asked) -> tuple[str, ...]:
+def slot_names(asked: Conversation) -> tuple[str, ...]:
     """Names in braces, in order: `"Compare {x} and {y}"` -> `("x", "y")`. `{{` is a literal brace.
 
     Raises:
@@ -78,7 +78,7 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return cast("int | None", tokenizer.eos_token_id)
 
 
-def render(tokenizer: PreTrainedTokenizerBase, asked: Asked, tokens_per_vector: int) -> Prompt:
+def render(tokenizer: PreTrainedTokenizerBase, asked: Conversation, tokens_per_vector: int) -> Prompt:
     """The turns through the tokenizer's chat template where it has one, else each as a line of its own.
 
     Each stretch of text between slots is tokenized by itself, so a slot never changes its neighbours.
@@ -120,7 +120,7 @@ def _whole(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> str:
         raise PromptError(f"The base's chat template refuses this conversation: {error}") from error
 
 
-def _turns(asked: Asked) -> tuple[Turn, ...]:
+def _turns(asked: Conversation) -> tuple[Turn, ...]:
     return (Turn("user", asked),) if isinstance(asked, str) else asked
 
 
