@@ -34,7 +34,7 @@ def make_examples(
     Raises:
         TaskError: a task of three or more slots.
     """
-    rows = {id: space.row(id) for id in ids}
+    rows = dict(zip(ids, space.rows(ids), strict=True))
     vectors = {id: space[id].vector for id in ids}
     kept = [pair for pair in pairs if pair[0] in rows and pair[1] in rows]
     examples: list[Example] = []

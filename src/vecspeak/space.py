@@ -276,7 +276,12 @@ class Space:
 
     def row(self, entity_id: str) -> dict[str, Any]:
         """Id and further columns of an entity. Raises PointError for an unknown id."""
-        return self._dataset.take([self.row_number(entity_id)], columns=["id", *self.columns]).to_pylist()[0]
+        return self.rows([entity_id])[0]
+
+    def rows(self, entity_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """`row` of each, in one read. Raises PointError for an unknown id."""
+        numbers = [self.row_number(entity_id) for entity_id in entity_ids]
+        return self._dataset.take(numbers, columns=["id", *self.columns]).to_pylist() if numbers else []
 
     def point(self, vector: np.ndarray, *, label: str = "raw") -> Point:
         """A made point of this space.
