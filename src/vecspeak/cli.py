@@ -10,9 +10,11 @@ import typer
 from vecspeak.cli_ask import ask
 from vecspeak.cli_concept import concept_app
 from vecspeak.cli_explore import compare, gaps, label
+from vecspeak.cli_init import init
 from vecspeak.cli_movielens import movielens
 from vecspeak.cli_rate import rate_app
 from vecspeak.cli_reinforce import reinforce
+from vecspeak.cli_serve import serve
 from vecspeak.cli_space import space_app
 from vecspeak.cli_train import ablate, evaluate, train
 from vecspeak.errors import VecspeakError
@@ -27,11 +29,13 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(label)
 app.command()(compare)
 app.command()(gaps)
+app.command()(init)
 app.command()(train)
 app.command()(ablate)
 app.command()(evaluate)
 app.command()(reinforce)
 app.command()(movielens)
+app.command()(serve)
 
 
 @app.command()
