@@ -1,14 +1,17 @@
 """Decoding on random bases of eight kinds against the plainest oracle: full forward passes, one row, no cache."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from tiny import CONFIGS, V, base
+from transformers import AutoModelForCausalLM, Qwen3NextConfig
 
-from vecspeak.decoding import PLAUSIBLE, Decoding, decode
+from vecspeak.decoding import PLAUSIBLE, Decoder, Decoding, Row, Token, run
 from vecspeak.errors import ConfigError
+from vecspeak.keyvalues import keeps_only_attention, shared_columns
 
 LONG = 10
 """Tokens generated: prompts and answers together exceed the sliding windows."""
@@ -32,31 +35,24 @@ def embedded(model, ids_T: torch.Tensor) -> torch.Tensor:
     return model.get_input_embeddings()(ids_T)
 
 
-def batched(model, prompts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Left-padded embeddings and mask; what stands in the padding must not matter, so it is large."""
-    width = max(map(len, prompts))
-    embeds = torch.full((len(prompts), width, model.get_input_embeddings().embedding_dim), 7.0)
-    mask = torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, ids in enumerate(prompts):
-        embeds[row, width - len(ids) :] = embedded(model, ids)
-        mask[row, width - len(ids) :] = 1
-    return embeds, mask
-
-
-def answers(model, prompts, *, seeds=None, end_token=None, unguided=None, **options) -> list[list[int]]:
-    """Token ids of each row, by the function under test."""
-    embeds, mask = batched(model, prompts)
-    unguided_BTD = None if unguided is None else batched(model, unguided)[0]
+def rows_of(model, prompts, *, seeds=None, unguided=None, **options) -> dict[int, Row]:
     seeds = list(range(len(prompts))) if seeds is None else seeds
     decoding = Decoding(**{"max_tokens": LONG, **options})
-    rows: list[list[int]] = [[] for _ in prompts]
-    for tokens in decode(
-        model, embeds, mask, decoding=decoding, seeds=seeds, end_token=end_token, unguided_BTD=unguided_BTD
-    ):
-        for row, token in zip(rows, tokens, strict=True):
-            if token is not None:
-                row.append(token)
-    return rows
+    means = [None] * len(prompts) if unguided is None else [embedded(model, ids) for ids in unguided]
+    return {
+        i: Row(embedded(model, ids), decoding, seed, mean)
+        for i, (ids, seed, mean) in enumerate(zip(prompts, seeds, means, strict=True))
+    }
+
+
+def decoded(model, rows, *, at_once=100, end_token=None) -> list[list[int]]:
+    written = dict(run(Decoder(model, end_token=end_token), rows.items(), at_once=at_once))
+    return [written[i] for i in range(len(rows))]
+
+
+def answers(model, prompts, *, end_token=None, **options) -> list[list[int]]:
+    """Token ids of each row, by the code under test."""
+    return decoded(model, rows_of(model, prompts, **options), end_token=end_token)
 
 
 @torch.no_grad()
@@ -141,6 +137,115 @@ def test_rows_of_a_batch_are_those_alone(model, ends, options):
     ]
     assert together == alone
     assert len({len(row) for row in together}) > 1, "rows should finish at different times"
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_rows_that_join_later_are_those_alone(model, ends, options):
+    """Three run at once, of ten: the others join as these end."""
+    prompts = [prompt_ids(length, seed=length) for length in (3, 14, 9, 1, 6, 12, 2, 8, 5, 11)]
+    means = [torch.full_like(prompt, 9) for prompt in prompts] if "guidance" in options else None
+    rows = rows_of(model, prompts, unguided=means, **options)
+    alone = [decoded(model, {0: row})[0] for row in rows.values()]
+    assert decoded(model, rows, at_once=3) == alone
+    assert len({len(answer) for answer in alone}) > 1, "rows should finish at different times"
+
+
+def mixed_rows(model) -> dict[int, Row]:
+    """Every row with a decoding of its own."""
+    return {
+        i: replace(rows_of(model, [prompt_ids(4 + i, seed=i)], seeds=[i], unguided=[prompt_ids(4 + i)], **options)[0])
+        for i, options in enumerate([*OPTIONS.values(), {"max_tokens": 3}, {"max_tokens": 14}])
+    }
+
+
+def test_every_row_has_its_own_decoding(model, ends):
+    rows = mixed_rows(model)
+    alone = [decoded(model, {0: row})[0] for row in rows.values()]
+    assert decoded(model, rows) == alone
+    assert decoded(model, rows, at_once=2) == alone
+
+
+def test_a_row_that_is_dropped_leaves_the_others_alone(model, ends):
+    rows = mixed_rows(model)
+    alone = [decoded(model, {0: row})[0] for row in rows.values()]
+    decoder, written = Decoder(model, end_token=None), {key: [] for key in rows}
+    decoder.add(rows)
+    for step in range(20):
+        decoder.drop({3, "nobody"} if step == 2 else {5} if step == 4 else ())
+        for key, token in decoder.step().items():
+            written[key] += [] if token.id is None else [token.id]
+    assert len(decoder) == 0
+    for key, answer in enumerate(alone):
+        assert written[key] == (answer[:2] if key == 3 else answer[:4] if key == 5 else answer)
+
+
+def test_a_row_may_be_dropped_before_it_runs():
+    model = base_of("llama")
+    decoder = Decoder(model, end_token=None)
+    decoder.add(rows_of(model, [prompt_ids(4), prompt_ids(5)]))
+    decoder.drop({0})
+    assert len(decoder) == 1
+    assert set(decoder.step()) == {1}
+    decoder.drop({1})
+    assert (len(decoder), decoder.step()) == (0, {})
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_shared_prefix_and_a_shared_prompt_change_nothing(model, ends, guided):
+    """Long prompts that differ near their end, as those of one task, and samples of one prompt."""
+    start = prompt_ids(40, seed=1)
+    prompts = [torch.cat([start, prompt_ids(3, seed=seed)]) for seed in range(2, 6)]
+    options = {"guidance": 1.5, "unguided": [torch.cat([start, prompt_ids(3, seed=9)])] * 4} if guided else {}
+    rows = rows_of(model, prompts, temperature=1.0, **options)
+    rows |= {4 + seed: replace(rows[0], seed=seed) for seed in range(3)}
+    assert shared_columns(torch.stack([row.embeds_TD for row in rows.values()])) == 40
+    assert decoded(model, rows) == [decoded(model, {0: row})[0] for row in rows.values()]
+
+
+def test_shared_columns_leave_one_to_give_logits():
+    same = torch.ones(3, 5, 2)
+    assert shared_columns(same) == 4
+    same[1, 2, 0] = 0
+    assert shared_columns(same) == 2
+    assert shared_columns(same[:, :1]) == 0
+
+
+def test_why_a_row_ended(monkeypatch):
+    model, prompt = base_of("llama"), prompt_ids(8)
+    (free,) = answers(model, [prompt])
+    for rows, end_token, expected in (
+        (rows_of(model, [prompt], max_tokens=2), None, [Token(free[0], None), Token(free[1], "length")]),
+        (rows_of(model, [prompt]), free[0], [Token(None, "stop")]),
+    ):
+        decoder = Decoder(model, end_token=end_token)
+        decoder.add(rows)
+        assert [decoder.step()[0] for _ in expected] == expected
+        assert len(decoder) == 0
+
+
+def test_columns_that_only_ended_rows_used_are_freed():
+    model = base_of("llama")
+    decoder = Decoder(model, end_token=None)
+    decoder.add(rows_of(model, [prompt_ids(60)], max_tokens=1))
+    decoder.add({1: rows_of(model, [prompt_ids(5)], max_tokens=4)[0], 2: rows_of(model, [prompt_ids(9)])[0]})
+    decoder.step()
+    assert decoder._batches[0].cache.get_seq_length() == 9
+
+
+def test_a_base_with_recurrent_layers_answers_row_by_row():
+    """Its states cannot be padded or cut to columns."""
+    torch.manual_seed(0)
+    config = Qwen3NextConfig(
+        vocab_size=V, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        intermediate_size=48, layer_types=["linear_attention", "full_attention"], linear_num_value_heads=2,
+        linear_num_key_heads=2, linear_key_head_dim=8, linear_value_head_dim=8, num_experts=2, num_experts_per_tok=1,
+        moe_intermediate_size=16, shared_expert_intermediate_size=16, pad_token_id=0, eos_token_id=1,
+        initializer_range=0.3,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    prompts = [prompt_ids(length, seed=length) for length in (9, 4)]
+    assert not keeps_only_attention(config)
+    assert answers(model, prompts) == [naive(model, prompt, ends={1})[0] for prompt in prompts]
 
 
 def test_a_guidance_of_zero_is_off():

@@ -11,7 +11,7 @@ from tiny import CONFIGS, WINDOW, E, LetterEncoder, V, tokenizer, vectors
 
 from vecspeak.batching import target_ids
 from vecspeak.bundled import load_bundled
-from vecspeak.decoding import Decoding
+from vecspeak.decoding import Decoder, Decoding, Token
 from vecspeak.elm import MAX_TARGET_TOKENS, Elm, Question
 from vecspeak.errors import ConfigError, EncoderError, PointError, PromptError
 from vecspeak.examples import Example
@@ -190,7 +190,9 @@ def test_a_stream_holds_back_only_what_may_change(llama, monkeypatch):
     text = 'A naïve city - and "love".  \n'
     ids = tokenizer()(text)["input_ids"]
     assert any("\ufffd" in tokenizer().decode([token]) for token in ids), "the accent should be in two tokens"
-    monkeypatch.setattr("vecspeak.elm.decode", lambda *_, **__: iter([[token] for token in ids] + [[None]]))
+    steps = iter([*({0: Token(token, None)} for token in ids), {0: Token(None, "stop")}])
+    monkeypatch.setattr(Decoder, "step", lambda self: next(steps))
+    monkeypatch.setattr(Decoder, "__len__", lambda self: steps.__length_hint__())
     pieces = list(llama.stream("{x}", x=A))
     assert "".join(pieces) == text.strip()
     assert len(pieces) > 6
@@ -325,7 +327,7 @@ def test_questions_that_do_not_fit_are_refused(llama, prompt, points, error, mat
 
 
 def test_one_bad_question_stops_all_before_any_answer(llama, monkeypatch):
-    monkeypatch.setattr("vecspeak.elm.decode", lambda *_, **__: pytest.fail("generated before checking"))
+    monkeypatch.setattr(Decoder, "step", lambda self: pytest.fail("generated before checking"))
     with pytest.raises(PromptError):
         llama.ask_many([*QUESTIONS, Question("Describe it.", {})], decoding=Decoding(max_tokens=2))
 

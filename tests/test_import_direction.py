@@ -16,7 +16,7 @@ ORDER = [
     *["errors"],
     *["nearest", "spacefile", "space", "prompts", "adapter", "wordspace", "metrics", "splits", "muon", "fits"],
     *["reading", "read_tables", "read_arrays", "importing", "factors", "geometry", "encode", "concepts", "tasks"],
-    *["teacher", "examples", "sampling", "batching", "decoding", "elm"],
+    *["teacher", "examples", "sampling", "batching", "keyvalues", "decoding", "elm"],
     *["store"],
     *["maps", "labels", "compare", "gaps"],
     *["runs", "stages", "training", "narrate", "bundled"],

@@ -105,7 +105,7 @@ def test_log_probs_are_those_of_decoding_token_by_token(kind, temperature):
 def test_samples_are_the_policys_and_end_with_the_end_token(monkeypatch):
     elm = tiny.elm()
     end = tiny.tokenizer().eos_token_id
-    monkeypatch.setattr(module, "decode", lambda *_, **__: iter([[7, 8], [9, None], [10, None]]))
+    monkeypatch.setattr(module, "run", lambda *_, **__: {(0, 0): [7, 9, 10], (0, 1): [8]}.items())
     first, second = sample(
         elm, [Question("Say {x}.", {"x": vectors(1)[0]})], samples=2, decoding=Decoding(max_tokens=3),
         rng=np.random.default_rng(0),

@@ -1,23 +1,32 @@
-"""Token by token from prompt embeddings: greedy or sampled, guided, in batches that do not mix.
+"""Token by token from prompt embeddings: greedy or sampled, guided, rows that join and leave a running batch.
 
-A row's tokens depend on its own prompt, points and seed alone: neither on the rows beside it nor on
-the padding before it.
+A row's tokens depend on its own prompt, points, decoding and seed alone: neither on the rows beside it nor on
+the padding before it. Shapes: R rows, L lanes of a forward (the rows, then a companion with the mean vector for each
+guided row), G guided rows, W columns cached.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from vecspeak.errors import ConfigError
+from vecspeak.keyvalues import KeyValues, keeps_only_attention, shared_columns
 
 PLAUSIBLE = 0.1
 """Guidance chooses among tokens at least this fraction as likely as the likeliest (Li et al. 2023)."""
+
+PAYS = 64
+"""Positions of a shared prefix that must be saved to pay for a forward of its own."""
+
+SLACK = 8
+"""Lanes are packed, and new rows fetched, when one in so many is free: each time copies all keys and values."""
 
 
 @dataclass(frozen=True)
@@ -62,106 +71,305 @@ class Decoding:
         return 0.7 if self.best_of > 1 and self.temperature == 0 else self.temperature
 
 
-@torch.inference_mode()
-def decode(
-    base: PreTrainedModel,
-    embeds_BTD: Tensor,
-    mask_BT: Tensor,
-    *,
-    decoding: Decoding,
-    seeds: Sequence[int],
-    end_token: int | None,
-    unguided_BTD: Tensor | None = None,
-) -> Iterator[list[int | None]]:
-    """Yield the next token id of every row, None for rows that have ended, until all have.
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One answer to generate."""
 
-    Args:
-        base: the causal language model, in eval mode.
-        embeds_BTD: left-padded prompt embeddings.
-        mask_BT: 1 for positions that count.
-        decoding: length, sampling and guidance.
-        seeds: one a row; equal seeds draw equal numbers.
-        end_token: ends an answer beside those that the base names: the tokenizer's, which training teaches.
-        unguided_BTD: the same prompts with the mean vector in every slot; needed when guidance > 0.
+    embeds_TD: Tensor
+    """Prompt embeddings, not padded. Rows that hold the same tensor are prefilled once."""
+    decoding: Decoding
+    seed: int
+    """Equal seeds draw equal numbers."""
+    unguided_TD: Tensor | None = None
+    """The same prompt with the mean vector in every slot; needed when guidance > 0."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a row wrote in a step."""
+
+    id: int | None
+    """None where the row ended instead of writing."""
+    end: Literal["stop", "length"] | None
+    """Why the row has ended, with this token or before it; None while it goes on."""
+
+
+class Decoder:
+    """Rows that are decoded together, one forward of the base a step; rows join and leave while others run.
+
+    Belongs to one thread. The base must be in eval mode.
     """
-    rows = len(embeds_BTD)
-    ends = _end_tokens(base) | (set() if end_token is None else {end_token})
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    if decoding.guidance > 0:
-        assert unguided_BTD is not None
-        embeds_BTD, mask_BT = torch.cat([embeds_BTD, unguided_BTD]), mask_BT.repeat(2, 1)
-    alive = list(range(rows))
-    counts_BV: Tensor | None = None
-    cache: Any = None
-    step_input: dict[str, Tensor] = {"inputs_embeds": embeds_BTD}
-    for _ in range(decoding.max_tokens):
-        output = base(
-            **step_input,
-            **_positions(base, mask_BT, step_input),
-            attention_mask=mask_BT,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache = output.past_key_values
-        logits_BV = output.logits[:, -1].float()
-        if decoding.frequency_penalty and counts_BV is not None:
-            # before guidance, which chooses among the tokens plausible now; it sees the same penalty on both sides
-            logits_BV = logits_BV - decoding.frequency_penalty * counts_BV.repeat(len(logits_BV) // len(alive), 1)
-        if decoding.guidance > 0:
-            logits_BV = _guide(*logits_BV.chunk(2), strength=decoding.guidance)
-        chosen = _choose(logits_BV, decoding, [generators[row] for row in alive])
-        tokens: list[int | None] = [None] * rows
-        picked: list[int] = chosen.tolist()
-        for row, token in zip(alive, picked, strict=True):
-            tokens[row] = token if token not in ends else None
-        yield tokens
-        if decoding.frequency_penalty:
-            counts_BV = torch.zeros_like(logits_BV) if counts_BV is None else counts_BV
-            counts_BV[torch.arange(len(chosen), device=chosen.device), chosen] += 1
-        going = [i for i, token in enumerate(picked) if token not in ends]
-        if not going:
+
+    def __init__(self, base: PreTrainedModel, *, end_token: int | None):
+        """`end_token` ends an answer beside those that the base names: the tokenizer's, which training teaches."""
+        self._base = base
+        self._ends = _end_tokens(base) | (set() if end_token is None else {end_token})
+        # recurrent states cannot be padded: rows of such a base run one by one
+        self._joins = keeps_only_attention(base.config)
+        self._waiting: list[_Running] = []
+        self._batches: list[_Batch] = []
+
+    def __len__(self) -> int:
+        """Rows running or about to."""
+        return len(self._waiting) + sum(len(batch.alive) for batch in self._batches)
+
+    def add(self, rows: Mapping[Hashable, Row]) -> None:
+        """Rows that run from the next step on, each under a key that no running row has."""
+        for key, row in rows.items():
+            assert row.decoding.guidance == 0 or row.unguided_TD is not None
+            self._waiting.append(_Running(key, row, torch.Generator().manual_seed(row.seed)))
+
+    def drop(self, keys: Collection[Hashable]) -> None:
+        """Rows that nobody waits for any more; keys that do not run are no error."""
+        self._waiting = [row for row in self._waiting if row.key not in keys]
+        for batch in self._batches:
+            batch.leave(keys)
+        self._batches = [batch for batch in self._batches if batch.alive]
+
+    @torch.inference_mode()
+    def step(self) -> dict[Hashable, Token]:
+        """The next token of every running row; a row that ends with it is gone afterwards."""
+        told: dict[Hashable, Token] = {}
+        for batch in self._batches:
+            told |= batch.choose(batch.forward(self._base), self._ends)
+        newcomers, self._waiting = self._waiting, []
+        for rows in [newcomers] if self._joins and newcomers else [[row] for row in newcomers]:
+            batch, logits_LV = _prefilled(self._base, rows, joins=self._joins)
+            told |= batch.choose(logits_LV, self._ends)
+            self._batches.append(batch)
+        self.drop({key for key, token in told.items() if token.end})
+        if self._joins and self._batches:
+            first, *others = self._batches
+            first.pack()
+            for other in others:
+                other.pack()
+                first.join(other)
+            self._batches = [first]
+        return told
+
+
+def run(
+    decoder: Decoder, rows: Iterable[tuple[Hashable, Row]], *, at_once: int
+) -> Iterator[tuple[Hashable, list[int]]]:
+    """Decode rows to their ends, `at_once` at a time; yields key and tokens of each as it ends.
+
+    Rows are fetched when there is room, so their embeddings need not all exist at once.
+    """
+    source, written = iter(rows), dict[Hashable, list[int]]()
+    while True:
+        free = at_once - len(decoder)
+        if free * SLACK >= at_once:
+            newcomers = dict(islice(source, free))
+            written |= {key: [] for key in newcomers}
+            decoder.add(newcomers)
+        if not len(decoder):
             return
-        if len(going) < len(alive):
-            kept = going + [len(alive) + i for i in going] if decoding.guidance > 0 else going
-            index = torch.tensor(kept, device=mask_BT.device)
-            cache.batch_select_indices(index)
-            mask_BT, chosen = mask_BT[index], chosen[going]
-            counts_BV = None if counts_BV is None else counts_BV[going]
-            alive = [alive[i] for i in going]
-        chosen = chosen.repeat(2) if decoding.guidance > 0 else chosen
-        step_input = {"input_ids": chosen[:, None]}
-        mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(mask_BT), 1)], dim=1)
+        for key, token in decoder.step().items():
+            if token.id is not None:
+                written[key].append(token.id)
+            if token.end:
+                yield key, written.pop(key)
 
 
-def _guide(right_BV: Tensor, mean_BV: Tensor, *, strength: float) -> Tensor:
-    guided = right_BV + strength * (right_BV - mean_BV)
-    floor = right_BV.amax(-1, keepdim=True) + torch.log(torch.tensor(PLAUSIBLE))
-    return guided.masked_fill(right_BV < floor, float("-inf"))
+# ---- inside
 
 
-def _choose(logits_BV: Tensor, decoding: Decoding, generators: list[torch.Generator]) -> Tensor:
-    temperature = decoding.sampling_temperature
-    if temperature == 0:
-        return logits_BV.argmax(-1)
-    probabilities_BV = torch.softmax(logits_BV / temperature, -1)
-    if decoding.top_p < 1:
-        sorted_BV, order_BV = probabilities_BV.sort(-1, descending=True)
-        beyond_BV = sorted_BV.cumsum(-1) - sorted_BV >= decoding.top_p
-        probabilities_BV = torch.zeros_like(sorted_BV).scatter(-1, order_BV, sorted_BV.masked_fill(beyond_BV, 0))
-    # one draw a row, from the row's own generator: the neighbours cannot change it
-    draws_B1 = torch.cat([torch.rand(1, generator=g) for g in generators])[:, None].to(logits_BV.device)
-    cumulative_BV = probabilities_BV.cumsum(-1)
-    threshold_B1 = draws_B1 * cumulative_BV[:, -1:]
-    return (cumulative_BV <= threshold_B1).sum(-1).clamp(max=logits_BV.shape[-1] - 1)
+@dataclass(eq=False)
+class _Running:
+    key: Hashable
+    row: Row
+    generator: torch.Generator
+    written: list[int] = field(default_factory=list)
+    gone: bool = False
+
+    @property
+    def decoding(self) -> Decoding:
+        return self.row.decoding
 
 
-def _positions(base: PreTrainedModel, mask_BT: Tensor, step_input: dict[str, Tensor]) -> dict[str, Tensor]:
+@dataclass(eq=False)
+class _Batch:
+    """Rows whose keys and values stand in one cache, aligned on the right."""
+
+    rows: list[_Running]
+    mask_LW: Tensor
+    """1 for the columns of a lane's prompt and answer."""
+    cache: Any
+
+    @property
+    def alive(self) -> list[_Running]:
+        return [row for row in self.rows if not row.gone]
+
+    @property
+    def guided(self) -> list[int]:
+        """Rows with a companion lane, in the order of these lanes."""
+        return [i for i, row in enumerate(self.rows) if row.decoding.guidance > 0]
+
+    def forward(self, base: PreTrainedModel) -> Tensor:
+        """Logits (L, V) after each row's last token."""
+        last = [row.written[-1] for row in self.rows]
+        ids_L1 = torch.tensor([*last, *(last[i] for i in self.guided)], device=self.mask_LW.device)[:, None]
+        self.mask_LW = torch.cat([self.mask_LW, self.mask_LW.new_ones(len(self.mask_LW), 1)], dim=1)
+        return _logits(base, self.mask_LW, self.cache, input_ids=ids_L1)[0]
+
+    def choose(self, logits_LV: Tensor, ends: set[int]) -> dict[Hashable, Token]:
+        """Choose and note every row's next token."""
+        decodings = [row.decoding for row in self.rows]
+        logits_LV = logits_LV.float()
+        _penalise(logits_LV, self.rows, self.guided)
+        logits_RV, mean_GV = logits_LV[: len(self.rows)], logits_LV[len(self.rows) :]
+        if self.guided:
+            strength_G1 = _column([decodings[i].guidance for i in self.guided], logits_LV)
+            logits_RV = logits_RV.index_put(
+                (torch.tensor(self.guided, device=logits_LV.device),),
+                _guide(logits_RV[self.guided], mean_GV, strength_G1),
+            )
+        told: dict[Hashable, Token] = {}
+        chosen: list[int] = _choose(logits_RV, decodings, [row.generator for row in self.rows]).tolist()
+        for row, id in zip(self.rows, chosen, strict=True):
+            row.written.append(id)
+            if row.gone:
+                continue
+            if id in ends:
+                told[row.key] = Token(None, "stop")
+            else:
+                told[row.key] = Token(id, "length" if len(row.written) == row.decoding.max_tokens else None)
+        return told
+
+    def leave(self, keys: Collection[Hashable]) -> None:
+        for row in self.rows:
+            row.gone = row.gone or row.key in keys
+
+    def pack(self) -> None:
+        """Free the lanes of rows that are gone, once they are enough to be worth the copy."""
+        kept = [i for i, row in enumerate(self.rows) if not row.gone]
+        if (len(self.rows) - len(kept)) * SLACK < len(self.rows):
+            return
+        companions = [len(self.rows) + g for g, i in enumerate(self.guided) if not self.rows[i].gone]
+        lanes_L = torch.tensor([*kept, *companions], device=self.mask_LW.device)
+        mask_LW = self.mask_LW[lanes_L]
+        lead = int((mask_LW.amax(0).cumsum(0) == 0).sum())
+        self.cache.keep(lanes_L, lead=lead)
+        self.rows, self.mask_LW = [self.rows[i] for i in kept], mask_LW[:, lead:]
+
+    def join(self, other: "_Batch") -> None:
+        """Take in the rows of another batch, behind the own."""
+        rows, device = len(self.rows), self.mask_LW.device
+        ours, theirs = len(self.mask_LW) - rows, len(other.mask_LW) - len(other.rows)
+        both = rows + len(other.rows)
+        mine = torch.tensor([*range(rows), *range(both, both + ours)], device=device)
+        others = torch.tensor([*range(rows, both), *range(both + ours, both + ours + theirs)], device=device)
+        self.cache.join(other.cache, mine=mine, others=others)
+        width = max(self.mask_LW.shape[1], other.mask_LW.shape[1])
+        mask_LW = self.mask_LW.new_zeros(both + ours + theirs, width)
+        mask_LW[mine, width - self.mask_LW.shape[1] :] = self.mask_LW
+        mask_LW[others, width - other.mask_LW.shape[1] :] = other.mask_LW
+        self.rows, self.mask_LW = [*self.rows, *other.rows], mask_LW
+
+
+def _prefilled(base: PreTrainedModel, rows: list[_Running], *, joins: bool) -> tuple[_Batch, Tensor]:
+    """A batch of rows whose prompts have been read, and the logits (L, V) of their first tokens."""
+    guided = [row.row.unguided_TD for row in rows if row.decoding.guidance > 0]
+    lanes = [row.row.embeds_TD for row in rows] + [embeds for embeds in guided if embeds is not None]
+    different = {id(embeds): embeds for embeds in lanes}  # the samples of best-of share a prompt
+    place_of = {key: place for place, key in enumerate(different)}
+    embeds_LTD, mask_LT = _padded_left(list(different.values()))
+    cache = KeyValues() if joins else None
+    shared = shared_columns(embeds_LTD) if joins and mask_LT.all() else 0
+    if shared * (len(embeds_LTD) - 1) >= PAYS:
+        _logits(base, mask_LT[:1, :shared], cache, inputs_embeds=embeds_LTD[:1, :shared])
+        assert cache is not None
+        cache.keep(torch.zeros(len(embeds_LTD), dtype=torch.long, device=mask_LT.device))
+        embeds_LTD = embeds_LTD[:, shared:]
+    logits_LV, found = _logits(base, mask_LT, cache, inputs_embeds=embeds_LTD)
+    if len(different) < len(lanes):
+        lanes_L = torch.tensor([place_of[id(embeds)] for embeds in lanes], device=mask_LT.device)
+        found.keep(lanes_L) if joins else found.batch_select_indices(lanes_L)
+        logits_LV, mask_LT = logits_LV[lanes_L], mask_LT[lanes_L]
+    return _Batch(rows, mask_LT, found), logits_LV
+
+
+def _padded_left(lanes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Embeddings (L, T, D) that end in one column, and their mask (L, T)."""
+    width = max(len(embeds) for embeds in lanes)
+    embeds_LTD = lanes[0].new_zeros(len(lanes), width, lanes[0].shape[-1])
+    mask_LT = torch.zeros(len(lanes), width, dtype=torch.long, device=lanes[0].device)
+    for lane, embeds in enumerate(lanes):
+        embeds_LTD[lane, width - len(embeds) :] = embeds
+        mask_LT[lane, width - len(embeds) :] = 1
+    return embeds_LTD, mask_LT
+
+
+def _logits(base: PreTrainedModel, mask_LW: Tensor, cache: Any, **step_input: Tensor) -> tuple[Tensor, Any]:
+    """Logits (L, V) at the last column, and the cache."""
+    output = base(
+        **step_input,
+        **_positions(base, mask_LW, step_input),
+        attention_mask=mask_LW,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return output.logits[:, -1], output.past_key_values
+
+
+def _penalise(logits_LV: Tensor, rows: Sequence[_Running], guided: Sequence[int]) -> None:
+    """Subtract frequency penalties in place, on both lanes of a guided row: guidance must see one penalty, not more."""
+    lane_of = dict(zip(guided, range(len(rows), len(logits_LV)), strict=True))
+    lanes, tokens, penalties = [], [], []
+    for i, row in enumerate(rows):
+        if row.decoding.frequency_penalty and row.written:
+            for lane in [i, lane_of[i]] if i in lane_of else [i]:
+                lanes += [lane] * len(row.written)
+                tokens += row.written
+                penalties += [-row.decoding.frequency_penalty] * len(row.written)
+    if lanes:
+        place = torch.tensor([lanes, tokens], device=logits_LV.device)
+        logits_LV.index_put_((place[0], place[1]), logits_LV.new_tensor(penalties), accumulate=True)
+
+
+def _guide(right_GV: Tensor, mean_GV: Tensor, strength_G1: Tensor) -> Tensor:
+    guided_GV = right_GV + strength_G1 * (right_GV - mean_GV)
+    floor_G1 = right_GV.amax(-1, keepdim=True) + torch.log(torch.tensor(PLAUSIBLE))
+    return guided_GV.masked_fill(right_GV < floor_G1, float("-inf"))
+
+
+def _choose(logits_RV: Tensor, decodings: Sequence[Decoding], generators: Sequence[torch.Generator]) -> Tensor:
+    """(R,) token ids."""
+    chosen_R = logits_RV.argmax(-1)
+    drawn = [i for i, decoding in enumerate(decodings) if decoding.sampling_temperature > 0]
+    if drawn:
+        temperature_S1 = _column([decodings[i].sampling_temperature for i in drawn], logits_RV)
+        probabilities_SV = torch.softmax(logits_RV[drawn] / temperature_S1, -1)
+        probabilities_SV = _nucleus(probabilities_SV, [decodings[i].top_p for i in drawn])
+        # one draw a row, from the row's own generator: the neighbours cannot change it
+        draws_S1 = torch.cat([torch.rand(1, generator=generators[i]) for i in drawn])[:, None].to(logits_RV.device)
+        cumulative_SV = probabilities_SV.cumsum(-1)
+        below_SV = cumulative_SV <= draws_S1 * cumulative_SV[:, -1:]
+        chosen_R[drawn] = below_SV.sum(-1).clamp(max=logits_RV.shape[-1] - 1)
+    return chosen_R
+
+
+def _nucleus(probabilities_SV: Tensor, top_ps: Sequence[float]) -> Tensor:
+    cut = [i for i, top_p in enumerate(top_ps) if top_p < 1]
+    if not cut:
+        return probabilities_SV
+    sorted_SV, order_SV = probabilities_SV[cut].sort(-1, descending=True)
+    beyond_SV = sorted_SV.cumsum(-1) - sorted_SV >= _column([top_ps[i] for i in cut], sorted_SV)
+    kept_SV = torch.zeros_like(sorted_SV).scatter(-1, order_SV, sorted_SV.masked_fill(beyond_SV, 0))
+    return probabilities_SV.index_put((torch.tensor(cut, device=kept_SV.device),), kept_SV)
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    return like.new_tensor(values)[:, None]
+
+
+def _positions(base: PreTrainedModel, mask_LW: Tensor, step_input: dict[str, Tensor]) -> dict[str, Tensor]:
     """Positions that skip the padding, for the bases that take them; the others read the mask."""
     if not _takes_positions(type(base)):
         return {}
     width = next(iter(step_input.values())).shape[1]
-    return {"position_ids": (mask_BT.cumsum(-1) - 1).clamp(min=0)[:, -width:]}
+    return {"position_ids": (mask_LW.cumsum(-1) - 1).clamp(min=0)[:, -width:]}
 
 
 @lru_cache

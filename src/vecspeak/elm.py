@@ -5,7 +5,7 @@ D base width, K tokens per vector, V vocabulary.
 """
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from vecspeak.adapter import Adapter
 from vecspeak.batching import Batch, asking_batch, training_batch
-from vecspeak.decoding import Decoding, decode
+from vecspeak.decoding import Decoder, Decoding, Row, run
 from vecspeak.encode import Encoder, load_encoder
 from vecspeak.errors import ConfigError, EncoderError, PointError, PromptError
 from vecspeak.examples import Example
@@ -29,6 +29,9 @@ MAX_TARGET_TOKENS = 256
 
 FRAGMENT = 0.9
 """A token that the base goes on with, as a part of a longer word, in more than this share of cases is no word."""
+
+EMBEDDED = 32
+"""Questions whose prompts are embedded together."""
 
 BEYOND = 99.0
 """Percentile of the distance to the data above which an answer says that its point lies beyond it."""
@@ -44,6 +47,16 @@ class Question:
 
     prompt: str
     points: Mapping[str, Point | np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A question that has been checked: the prompt as token ids, and a Point for every slot."""
+
+    text: str
+    """The prompt as it was asked."""
+    prompt: Prompt
+    points: dict[str, Point]
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,31 @@ class Answer:
         if self.distance is None or not self.distance > BEYOND:
             return None
         return "This point lies beyond the data: hardly an entity is so far from the others. Believe little of this."
+
+
+class Reading:
+    """The text of an answer while its tokens come, and how much of it the next token can no longer change."""
+
+    def __init__(self, elm: "Elm"):
+        self._elm = elm
+        self._shown = 0
+        self.ids: list[int] = []
+        self.text = ""
+
+    def add(self, token: int) -> str:
+        """The piece of text, often empty, that this token settles."""
+        self.ids.append(token)
+        self.text = self._elm.read(self.ids)
+        return self._up_to(len(_UNSETTLED.sub("", self.text)))
+
+    def rest(self) -> str:
+        """The last piece, once the answer has ended."""
+        return self._up_to(len(self.text))
+
+    def _up_to(self, end: int) -> str:
+        piece = self.text[self._shown : end]
+        self._shown = max(self._shown, end)
+        return piece
 
 
 class Stream(Iterator[str]):
@@ -235,20 +273,10 @@ class Elm(nn.Module):
         """
         if decoding.best_of > 1 and self.encoder is None:
             raise EncoderError("best_of chooses by re-encoding the answers, but this space names no encoder.")
-        checked = [self._checked(question, decoding) for question in questions]
-        order = sorted(range(len(checked)), key=lambda i: len(checked[i][0].ids))
-        samples: dict[int, list[list[int]]] = {}
-        size = max(1, batch_size // decoding.best_of)
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
-            for row, found in zip(rows, self._sample([checked[i] for i in rows], decoding), strict=True):
-                samples[row] = found
-        texts = [[self._text(ids) for ids in samples[i]] for i in range(len(checked))]
-        scores = self._consistencies(texts, [points for _, points in checked])
-        return [
-            self._answer(questions[i].prompt, checked[i][1], samples[i], texts[i], scores[i])
-            for i in range(len(checked))
-        ]
+        asked = [self.check(question, decoding) for question in questions]
+        order = sorted(range(len(asked)), key=lambda i: len(asked[i].prompt.ids))
+        written = dict(run(self.decoder(), self._keyed_rows(asked, order, decoding), at_once=batch_size))
+        return self.answers(asked, [[written[i, n] for n in range(decoding.best_of)] for i in range(len(asked))])
 
     def stream(
         self,
@@ -267,8 +295,7 @@ class Elm(nn.Module):
             max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, guidance=guidance,
             frequency_penalty=frequency_penalty, best_of=1,
         )  # fmt: skip
-        rendered, checked = self._checked(Question(prompt, points), decoding)
-        return Stream(self._pieces(prompt, rendered, checked, decoding))
+        return Stream(self._pieces(self.check(Question(prompt, points), decoding), decoding))
 
     def words(self, point: Point | np.ndarray, k: int = 10) -> list[str]:
         """The k whole words of the base nearest to the adapter's output: an instant reading, no generation.
@@ -294,25 +321,96 @@ class Elm(nn.Module):
         """The space's text encoder, loaded on first use; None where the space names none."""
         return load_encoder(self.fingerprint.encoder) if self.fingerprint.encoder else None
 
+    # ---- the steps of asking, for those who decode many questions in a way of their own
+
+    def check(self, question: Question, decoding: Decoding) -> Asked:
+        """What can be asked of this model. Raises as `ask`."""
+        names = set(slot_names(question.prompt))
+        if not names:
+            raise PromptError(f"The prompt {question.prompt!r} has no slot. Name one: 'Describe {{film}}'.")
+        if missing := sorted(names - set(question.points)):
+            raise PromptError(f"No point for slot {{{missing[0]}}}. Points were given for: {_listed(question.points)}.")
+        if unknown := sorted(set(question.points) - names):
+            raise PromptError(f"The prompt has no slot {{{unknown[0]}}}. Its slots: {_listed(names)}.")
+        points = {slot: self.point(point, slot=slot) for slot, point in question.points.items()}
+        prompt = render(self.tokenizer, question.prompt, self.adapter.tokens_per_vector)
+        self.check_length(prompt, decoding)
+        return Asked(question.prompt, prompt, points)
+
+    def point(self, point: Point | np.ndarray, *, slot: str) -> Point:
+        """What stands in a slot, as a point of this model. Raises PointError naming the slot."""
+        vector = self._vector(point, slot=slot)
+        return point if isinstance(point, Point) else Point(vector, "raw", self.space)
+
+    def check_length(self, prompt: Prompt, decoding: Decoding) -> None:
+        """Raises ConfigError where prompt and answer together have more tokens than the base has positions."""
+        limit = getattr(self.base.config, "max_position_embeddings", None)
+        if limit is not None and len(prompt.ids) + decoding.max_tokens > limit:
+            raise ConfigError(
+                f"A prompt of {len(prompt.ids)} tokens and {decoding.max_tokens} more do not fit the base, which has "
+                f"{limit} positions. Lower max_tokens or shorten the prompt."
+            )
+
+    def decoder(self) -> Decoder:
+        """A decoder of this model's base, for rows of `rows`."""
+        self.eval()
+        return Decoder(self.base, end_token=end_token(self.tokenizer))
+
+    @torch.inference_mode()
+    def rows(self, asked: Sequence[Asked], decoding: Decoding) -> list[list[Row]]:
+        """`best_of` rows for each question, embedded together; those of one prompt share its unguided embeddings."""
+        embeds = self._embedded([(a.prompt, {slot: p.vector for slot, p in a.points.items()}) for a in asked])
+        prompts = {a.prompt.ids: a.prompt for a in asked} if decoding.guidance > 0 else {}
+        at_mean = [(prompt, dict.fromkeys(prompt.slots, self.fingerprint.mean)) for prompt in prompts.values()]
+        unguided = dict(zip(prompts, self._embedded(at_mean), strict=True))
+        return [
+            [
+                Row(embeds_TD, decoding, decoding.seed * 1009 + sample, unguided.get(a.prompt.ids))
+                for sample in range(decoding.best_of)
+            ]
+            for a, embeds_TD in zip(asked, embeds, strict=True)
+        ]
+
+    def read(self, ids: Sequence[int]) -> str:
+        """The text of an answer's tokens."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    def answers(self, asked: Sequence[Asked], ids: Sequence[list[list[int]]]) -> list[Answer]:
+        """Each question's answer from the tokens of its samples: the most consistent one, and how far to trust it."""
+        texts = [[self.read(sample) for sample in samples] for samples in ids]
+        scores = self._consistencies(texts, [a.points for a in asked])
+        return [self._answer(*told) for told in zip(asked, ids, texts, scores, strict=True)]
+
     # ---- inside
 
-    def _pieces(
-        self, prompt: str, rendered: Prompt, points: dict[str, Point], decoding: Decoding
-    ) -> Generator[str, None, Answer]:
-        ids: list[int] = []
-        text = shown = ""
-        for tokens in self._decode([(rendered, points)], decoding, samples=1):
-            if tokens[0] is None:
-                break
-            ids.append(tokens[0])
-            text = self._text(ids)
-            settled = _UNSETTLED.sub("", text)
-            if len(settled) > len(shown):
-                yield settled[len(shown) :]
-                shown = settled
-        if len(text) > len(shown):
-            yield text[len(shown) :]
-        return self._answer(prompt, points, [ids], [text], self._consistencies([[text]], [points])[0])
+    def _embedded(self, asked: Sequence[tuple[Prompt, Mapping[str, np.ndarray]]]) -> list[Tensor]:
+        """(T, D) prompt embeddings of each, with its vectors in the slots."""
+        if not asked:
+            return []
+        prompts = [prompt for prompt, _ in asked]
+        embeds_BTD = self.embed(asking_batch(prompts, [vectors for _, vectors in asked]).to(self.device))
+        width = embeds_BTD.shape[1]
+        return [embeds_BTD[row, width - len(prompt.ids) :] for row, prompt in enumerate(prompts)]
+
+    def _pieces(self, asked: Asked, decoding: Decoding) -> Generator[str, None, Answer]:
+        decoder, reading = self.decoder(), Reading(self)
+        decoder.add(dict(enumerate(self.rows([asked], decoding)[0])))
+        while len(decoder):
+            token = decoder.step()[0]
+            if token.id is not None and (piece := reading.add(token.id)):
+                yield piece
+        if piece := reading.rest():
+            yield piece
+        return self.answers([asked], [[reading.ids]])[0]
+
+    def _keyed_rows(
+        self, asked: Sequence[Asked], order: Sequence[int], decoding: Decoding
+    ) -> Iterator[tuple[Hashable, Row]]:
+        """Rows of the questions in that order, each under (question, sample); embedded a few questions at a time."""
+        for first in range(0, len(order), EMBEDDED):
+            part = order[first : first + EMBEDDED]
+            for i, rows in zip(part, self.rows([asked[i] for i in part], decoding), strict=True):
+                yield from (((i, sample), row) for sample, row in enumerate(rows))
 
     @cached_property
     def _words(self) -> WholeWords:
@@ -329,9 +427,6 @@ class Elm(nn.Module):
             found += (share > FRAGMENT).tolist()
         return found
 
-    def _text(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-
     def _vector(self, point: Point | np.ndarray, *, slot: str) -> np.ndarray:
         if isinstance(point, str):
             raise PointError(f"{{{slot}}} is the text {point!r}, expected a point. An entity's is space[{point!r}].")
@@ -346,61 +441,6 @@ class Elm(nn.Module):
             )
         return vector
 
-    def _checked(self, question: Question, decoding: Decoding) -> tuple[Prompt, dict[str, Point]]:
-        names = set(slot_names(question.prompt))
-        if not names:
-            raise PromptError(f"The prompt {question.prompt!r} has no slot. Name one: 'Describe {{film}}'.")
-        if missing := sorted(names - set(question.points)):
-            raise PromptError(f"No point for slot {{{missing[0]}}}. Points were given for: {_listed(question.points)}.")
-        if unknown := sorted(set(question.points) - names):
-            raise PromptError(f"The prompt has no slot {{{unknown[0]}}}. Its slots: {_listed(names)}.")
-        points = {}
-        for slot, point in question.points.items():
-            vector = self._vector(point, slot=slot)
-            points[slot] = point if isinstance(point, Point) else Point(vector, "raw", self.space)
-        prompt = render(self.tokenizer, question.prompt, self.adapter.tokens_per_vector)
-        limit = getattr(self.base.config, "max_position_embeddings", None)
-        if limit is not None and len(prompt.ids) + decoding.max_tokens > limit:
-            raise ConfigError(
-                f"A prompt of {len(prompt.ids)} tokens and {decoding.max_tokens} more do not fit the base, which has "
-                f"{limit} positions. Lower max_tokens or shorten the prompt."
-            )
-        return prompt, points
-
-    def _sample(self, checked: list[tuple[Prompt, dict[str, Point]]], decoding: Decoding) -> list[list[list[int]]]:
-        """`best_of` token sequences for each question."""
-        n = decoding.best_of
-        rows: list[list[int]] = [[] for _ in range(len(checked) * n)]
-        for tokens in self._decode(checked, decoding, samples=n):
-            for row, token in zip(rows, tokens, strict=True):
-                if token is not None:
-                    row.append(token)
-        return [rows[i * n : (i + 1) * n] for i in range(len(checked))]
-
-    def _decode(
-        self, checked: list[tuple[Prompt, dict[str, Point]]], decoding: Decoding, *, samples: int
-    ) -> Iterator[list[int | None]]:
-        self.eval()
-        prompts = [prompt for prompt, _ in checked for _ in range(samples)]
-        vectors = [{s: p.vector for s, p in points.items()} for _, points in checked for _ in range(samples)]
-        batch = asking_batch(prompts, vectors).to(self.device)
-        unguided = None
-        with torch.inference_mode():
-            embeds = self.embed(batch)
-            if decoding.guidance > 0:
-                middle = torch.tensor(self.fingerprint.mean).to(self.device).expand_as(batch.points_SE)
-                unguided = self.embed(Batch(**{**vars(batch), "points_SE": middle}))
-        seeds = [decoding.seed * 1009 + sample for _ in checked for sample in range(samples)]
-        return decode(
-            self.base,
-            embeds,
-            batch.mask_BT,
-            decoding=decoding,
-            seeds=seeds,
-            end_token=end_token(self.tokenizer),
-            unguided_BTD=unguided,
-        )
-
     def _consistencies(self, texts: list[list[str]], points: list[dict[str, Point]]) -> list[list[float]]:
         """Mean cosine of each text with its question's points; empty lists without an encoder."""
         if self.encoder is None:
@@ -413,16 +453,14 @@ class Elm(nn.Module):
             scores.append([float(next(encoded) @ middle_E) for _ in group])
         return scores
 
-    def _answer(
-        self, prompt: str, points: dict[str, Point], ids: list[list[int]], texts: list[str], scores: list[float]
-    ) -> Answer:
+    def _answer(self, asked: Asked, ids: list[list[int]], texts: list[str], scores: list[float]) -> Answer:
         ranked = sorted(range(len(texts)), key=lambda i: -scores[i]) if scores else list(range(len(texts)))
         best = ranked[0]
-        located = [(p, p.space) for p in points.values() if p.space is not None]
+        located = [(p, p.space) for p in asked.points.values() if p.space is not None]
         return Answer(
-            prompt=prompt,
+            prompt=asked.text,
             text=texts[best],
-            points=points,
+            points=asked.points,
             tokens=len(ids[best]),
             consistency=scores[best] if scores else None,
             distance=max(p.distance for p, _ in located) if located else None,

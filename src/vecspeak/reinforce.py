@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from vecspeak.batching import Batch, asking_batch
 from vecspeak.bundled import FILMS, bundled_model_path, open_model
-from vecspeak.decoding import Decoding, decode
+from vecspeak.decoding import Decoding, run
 from vecspeak.elm import Elm, Question
 from vecspeak.encode import Encoder
 from vecspeak.errors import ConfigError, EncoderError, SpaceError, TaskError
@@ -264,29 +264,24 @@ def sample(
     elm: Elm, questions: Sequence[Question], *, samples: int, decoding: Decoding, rng: np.random.Generator
 ) -> list[Sampled]:
     """`samples` answers (R,) to each question, those of one question together."""
-    repeated = [question for question in questions for _ in range(samples)]
-    prompts = [render(elm.tokenizer, question.prompt, elm.adapter.tokens_per_vector) for question in repeated]
-    points = [{slot: _vector(point) for slot, point in question.points.items()} for question in repeated]
-    batch = asking_batch(prompts, points).to(elm.device)
+    asked = [elm.check(question, decoding) for question in questions]
+    keyed = [
+        ((i, n), replace(row, seed=seed))
+        for i, (row,) in enumerate(elm.rows(asked, decoding))
+        for n, seed in enumerate(rng.integers(2**62, size=samples).tolist())
+    ]
+    written = dict(run(elm.decoder(), keyed, at_once=len(keyed)))
     end = end_token(elm.tokenizer)
-    with torch.inference_mode():
-        embeds_BTD = elm.embed(batch)
-    rows: list[list[int]] = [[] for _ in repeated]
-    seeds = rng.integers(2**62, size=len(repeated)).tolist()
-    for tokens in decode(elm.base, embeds_BTD, batch.mask_BT, decoding=decoding, seeds=seeds, end_token=end):
-        for row, token in zip(rows, tokens, strict=True):
-            if token is not None:
-                row.append(token)
     closing = () if end is None else (end,)
     return [
         Sampled(
-            prompt=prompt,
-            points=given,
-            ids=(*row, *(closing if len(row) < decoding.max_tokens else ())),
-            text=str(elm.tokenizer.decode(row, skip_special_tokens=True)).strip(),
-            tokens=len(row),
+            prompt=asked[i].prompt,
+            points={slot: point.vector for slot, point in asked[i].points.items()},
+            ids=(*written[i, n], *(closing if len(written[i, n]) < decoding.max_tokens else ())),
+            text=elm.read(written[i, n]),
+            tokens=len(written[i, n]),
         )
-        for prompt, given, row in zip(prompts, points, rows, strict=True)
+        for i, n in (key for key, _ in keyed)
     ]
 
 

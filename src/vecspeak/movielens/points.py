@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from vecspeak import metrics
-from vecspeak.batching import asking_batch
 from vecspeak.concepts import Concept
-from vecspeak.decoding import Decoding, decode
+from vecspeak.decoding import Decoder, Decoding, Row, run
 from vecspeak.elm import Elm, Question
 from vecspeak.encode import Encoder
 from vecspeak.errors import ConceptError
@@ -80,21 +79,15 @@ def text_only(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, decodin
     plain = decoding.but(guidance=0.0)
     base.eval()
 
+    def row(text: str) -> Row:
+        prompt = render(tokenizer, text.replace("{", "{{").replace("}", "}}"), 1)
+        with torch.inference_mode():
+            return Row(base.get_input_embeddings()(torch.tensor(prompt.ids, device=base.device)), plain, seed=0)
+
     def answer(prompts: Sequence[str]) -> list[str]:
-        texts = []
-        for first in range(0, len(prompts), 32):
-            part = [render(tokenizer, text.replace("{", "{{").replace("}", "}}"), 1) for text in prompts[first:][:32]]
-            batch = asking_batch(part, [{} for _ in part]).to(base.device)
-            rows: list[list[int]] = [[] for _ in part]
-            with torch.inference_mode():
-                embeds = base.get_input_embeddings()(batch.ids_BT)
-            for step in decode(base, embeds, batch.mask_BT, decoding=plain, seeds=[0] * len(part),
-                               end_token=end_token(tokenizer)):  # fmt: skip
-                for row, token in zip(rows, step, strict=True):
-                    if token is not None:
-                        row.append(token)
-            texts += [str(tokenizer.decode(row, skip_special_tokens=True)).strip() for row in rows]
-        return texts
+        decoder = Decoder(base, end_token=end_token(tokenizer))
+        written = dict(run(decoder, ((i, row(text)) for i, text in enumerate(prompts)), at_once=32))
+        return [str(tokenizer.decode(written[i], skip_special_tokens=True)).strip() for i in range(len(prompts))]
 
     return answer
 
