@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny import tokenizer
 
+from vecspeak import prompts
 from vecspeak.errors import PromptError
-from vecspeak.prompts import Prompt, render, slot_names
+from vecspeak.prompts import Prompt, Turn, literal, render, slot_names, token_ids
 
 ANY_TEXT = st.text(st.characters()) | st.text(st.sampled_from("{}x!:[.0 \n\\<|end|>"))
 PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="{}\ue000\ue001"), max_size=12)
@@ -104,3 +105,82 @@ def test_a_template_that_repeats_or_drops_the_prompt_is_refused(template):
     odd.chat_template = template
     with pytest.raises(PromptError, match=r"chat template shows [02] slots where the prompt has 1"):
         render(odd, "Describe {film}.", 1)
+
+
+# ---- conversations
+
+TURNS = st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), ANY_TEXT), max_size=4)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+@given(turns=TURNS)
+def test_any_conversation_renders_or_is_refused_as_a_prompt(chat, turns):
+    conversation = tuple(Turn(role, text) for role, text in turns)
+    try:
+        names = slot_names(conversation)
+        prompt = render(tokenizer(chat=chat), conversation, 2)
+    except PromptError as error:
+        assert str(error)
+        return
+    assert conversation[-1].role == "user"
+    assert prompt.slots == names
+    assert len(prompt.starts) == len(names)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+@given(text=PLAIN)
+def test_one_question_is_a_conversation_of_one_turn(chat, text):
+    asked = f"{{x}}{text}"
+    assert render(tokenizer(chat=chat), asked, 2) == render(tokenizer(chat=chat), (Turn("user", asked),), 2)
+
+
+def test_turns_go_through_the_chat_template_and_slots_stand_in_any_of_them():
+    turns = (
+        Turn("system", "Be brief."),
+        Turn("user", "Describe {x}."),
+        Turn("assistant", "{y} too"),
+        Turn("user", "And {x}?"),
+    )
+    prompt = render(tokenizer(), turns, 3)
+    assert prompt.slots == ("x", "y", "x")
+    stretches = ["<|system|>Be brief.<|user|>Describe ", ".<|assistant|>", " too<|user|>And ", "?<|assistant|>"]
+    expected, starts = ids_of(stretches[0]), []
+    for stretch in stretches[1:]:
+        starts.append(len(expected))
+        expected += [0] * 3 + ids_of(stretch)
+    assert (list(prompt.ids), list(prompt.starts)) == (expected, starts)
+
+
+def test_without_a_template_every_turn_is_a_line():
+    turns = (Turn("user", "Describe {x}."), Turn("assistant", "A story."), Turn("user", "Why?"))
+    prompt = render(tokenizer(chat=False), turns, 1)
+    assert tokenizer().decode(prompt.ids[prompt.starts[0] + 1 :]) == ".\nA story.\nWhy?\n"
+
+
+@given(text=st.text(st.characters(codec="utf-8", exclude_characters="\ue000\ue001")))
+@example(text="{x} {{y}} {")
+def test_a_literal_text_has_no_slots_and_stays_as_it_is(text):
+    assert slot_names(literal(text)) == ()
+    prompt = render(tokenizer(chat=False), literal(text), 1)
+    assert list(prompt.ids[1:]) == ids_of(f"{text}\n")
+
+
+@pytest.mark.parametrize("turns", [(), (Turn("user", "Describe {x}."), Turn("assistant", "A story."))])
+def test_a_conversation_ends_with_the_user(turns):
+    with pytest.raises(PromptError, match="its last turn needs the role 'user'"):
+        render(tokenizer(), turns, 1)
+
+
+def test_what_a_template_refuses_is_said():
+    strict = copy.copy(tokenizer())
+    strict.chat_template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    with pytest.raises(PromptError, match="refuses this conversation: no system role"):
+        render(strict, (Turn("system", "Be brief."), Turn("user", "Describe {x}.")), 1)
+
+
+def test_long_texts_are_not_kept():
+    """A server reads texts of strangers; thousands of long ones would fill its memory."""
+    before = prompts._kept_ids.cache_info().currsize
+    for number in range(3):
+        assert token_ids(tokenizer(), f"{number}" + "x" * prompts._KEPT)
+    assert prompts._kept_ids.cache_info().currsize == before
