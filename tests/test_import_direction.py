@@ -16,16 +16,17 @@ ORDER = [
     *["errors"],
     *["nearest", "spacefile", "space", "prompts", "adapter", "wordspace", "metrics", "splits", "muon", "fits"],
     *["reading", "read_tables", "read_arrays", "importing", "factors", "geometry", "encode", "concepts", "tasks"],
-    *["teacher", "examples", "sampling", "batching", "keyvalues", "decoding", "elm"],
-    *["store"],
+    *["read_texts", "survey", "endpoint"],
+    *["examples", "sampling", "batching", "keyvalues", "decoding", "elm"],
+    *["store", "teacher"],
     *["maps", "labels", "compare", "gaps"],
-    *["runs", "stages", "training", "narrate", "bundled"],
+    *["runs", "stages", "training", "estimates", "starting", "parts", "narrate", "narrate_ray", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
     *["ablation_report", "ablation"],
     *["reinforced", "reinforce"],
     *["rating", "rating_forms", "rating_import"],
     *["movielens", "serve", "bars", "page", "demo"],
-    *["imports", "terminal", "cli_*", "cli"],
+    *["imports", "terminal", "pace", "cli_*", "cli"],
 ]
 
 HEAVY = {"torch", "transformers", "sentence_transformers", "peft", "accelerate", "sklearn", "umap", "matplotlib"}

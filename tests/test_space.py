@@ -57,6 +57,8 @@ def test_what_is_created_is_what_opens(space, tmp_path):
     np.testing.assert_array_equal(opened.vectors, vectors_of(60, 5))
     assert opened.column("tags")[2] == ["a", "a"]
     assert opened.row("e4") == {"id": "e4", "title": "Title 4", "tags": ["a"]}
+    assert opened.rows(["e9", "e4", "e9"]) == [opened.row(entity_id) for entity_id in ("e9", "e4", "e9")]
+    assert opened.rows([]) == []
     assert "e4" in opened and "x" not in opened
     assert left_behind(tmp_path) == ["s.lance"]
 

@@ -5,6 +5,7 @@ vecspeak ablate films.toml --run runs/films-ablations
 vecspeak evaluate films --report report.md
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,25 +14,85 @@ import typer
 from vecspeak.errors import ConfigError
 
 if TYPE_CHECKING:
+    from vecspeak.elm import Elm
+    from vecspeak.estimates import Estimate
     from vecspeak.stages import Progress
+    from vecspeak.training import TrainConfig
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="Config file (TOML).")],
-    run: Annotated[Path, typer.Option(help="Run folder: checkpoints, metrics, the model.")],
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Run folder: checkpoints, metrics, the model (default: `run` beside the config)."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check config and data, and say what training would take.")
+    ] = False,
 ) -> None:
     """Train a model of a space in stages; it is saved in RUN/model."""
     from rich.console import Console
 
-    from vecspeak.bars import training_bar
-    from vecspeak.training import read_config
-    from vecspeak.training import train as run_training
+    from vecspeak.imports import fast_imports
+
+    with fast_imports():
+        from vecspeak.bars import training_bar
+        from vecspeak.stages import processes
+        from vecspeak.training import check_run, read_config
+        from vecspeak.training import train as run_training
 
     settings = read_config(config)
-    with training_bar(Console()) as on_step:
-        run_training(settings, run, resume=resume, on_step=on_step, on_event=typer.echo)
-    typer.echo(f'saved in {run / "model"}; ask it: vecspeak ask {run / "model"} "Describe {{x}}." --x ID')
+    run = run or config.parent / "run"
+    if check:
+        from vecspeak.estimates import estimate
+
+        check_run(run, settings, resume=resume)
+        for line in told(estimate(settings)):
+            typer.echo(line)
+        return
+    tells = processes().is_main_process  # of those that train together, one
+    with training_bar(Console(quiet=not tells)) as on_step:
+        elm = run_training(settings, run, resume=resume, on_step=on_step, on_event=typer.echo)
+    if tells:
+        typer.echo(f"saved in {run / 'model'}; ask it: vecspeak ask {run / 'model'} {_question(settings, elm)}")
+
+
+def told(found: "Estimate") -> list[str]:
+    """An estimate in lines."""
+    lines = [f"{found.examples:,} training examples, {found.held_out:,} held out for the gate"]
+    if found.cut:
+        lines.append(f"{found.cut:,} targets are longer than the {found.longest} tokens that are learnt; they are cut")
+    for pace in found.paces:
+        stage = pace.stage
+        lines.append(f"{stage.name}: {stage.steps:,} steps of {pace.seconds_per_step:.2f} s, {_duration(pace.seconds)}")
+    memory = "not told by this system" if found.memory is None else f"{found.memory / 2**30:.1f} GiB"
+    lines.append(f"in all {_duration(found.seconds)} on {found.device}, from {found.timed} real steps of each stage")
+    lines.append(f"memory at most {memory} in a step of the longest texts; disk {found.disk / 2**30:.2f} GiB")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _question(config: "TrainConfig", elm: "Elm") -> str:
+    """The first prompt of the tasks and the first entity, as arguments of `vecspeak ask`."""
+    from vecspeak.space import name_in_expression
+    from vecspeak.tasks import load_tasks
+
+    assert elm.space is not None
+    task = next(iter(load_tasks(config.tasks).values()))
+    points = zip(task.slots, elm.space.ids, strict=False)
+    return " ".join(
+        [f'"{task.prompts[0]}"', *(f"--{slot} {shlex.quote(name_in_expression(id))}" for slot, id in points)]
+    )
 
 
 def ablate(

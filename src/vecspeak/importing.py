@@ -28,7 +28,7 @@ from vecspeak.reading import Incoming, Reading
 from vecspeak.space import Space
 from vecspeak.spacefile import Header, check_target, write_space
 
-__all__ = ["Imported", "Reading", "import_space"]
+__all__ = ["Imported", "Reading", "import_space", "read_source"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def import_space(
     source, target = Path(source), Path(target)
     header = header or Header(target.stem, source=source.name)
     check_target(target, overwrite=overwrite)
-    incoming = _format(source, reading or Reading()).read(source, reading or Reading())
+    incoming = read_source(source, reading or Reading())
     write_space(
         target,
         header,
@@ -103,6 +103,16 @@ def import_space(
         on_rows=(lambda rows: on_rows(rows, incoming.rows)) if on_rows else None,
     )
     return Imported(Space.open(target), incoming.notes)
+
+
+def read_source(source: Path, reading: Reading) -> Incoming:
+    """The rows of a file or a Lance folder, not yet checked.
+
+    Raises:
+        SpaceError: a source that is missing, of unknown format or broken, a column that is not there, or an
+            option that means nothing for the format. Taking the chunks raises it, too.
+    """
+    return _format(source, reading).read(source, reading)
 
 
 def _format(source: Path, reading: Reading) -> _Format:
