@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -47,7 +46,6 @@ def make_app(served: Served, *, access: Access, origins: Sequence[str] = ()) -> 
         lifespan=lifespan,
         docs_url=None,  # their pages come from a content network
         redoc_url=None,
-        generate_unique_id_function=_route_name,
     )
     app.state.served = served
     failures.install(app)
@@ -80,7 +78,3 @@ def _add_upkeep(app: FastAPI, served: Served) -> None:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
     app.mount("/assets", StaticFiles(directory=STATIC / "assets", check_dir=False), name="assets")
-
-
-def _route_name(route: APIRoute) -> str:
-    return route.name

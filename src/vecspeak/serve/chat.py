@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from vecspeak.decoding import Decoding
-from vecspeak.elm import Answer, Written
+from vecspeak.elm import Answer
 from vecspeak.serve.engine import Engine, Ticket
 from vecspeak.serve.failures import ERRORS, Failure, our_fault, too_slow
 from vecspeak.serve.messages import ChatRequest, decoding_of, question_of
+from vecspeak.serve.replies import NeighbourReply
 from vecspeak.serve.served import Served
 from vecspeak.serve.writing import Broken, Ended, Event, Piece
 
@@ -33,7 +34,7 @@ class Trust(BaseModel):
     """Percentile 0..100 of the farthest point's distance to the data."""
     caution: str | None
     points: list[dict[str, str]]
-    neighbours: list[dict[str, Any]]
+    neighbours: list[NeighbourReply]
 
 
 class ChoiceMessage(BaseModel):
@@ -98,7 +99,7 @@ async def model(request: Request, model: str) -> Model:
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def complete(request: Request, body: ChatRequest) -> Response:
-    """Ask about points. With `stream`, Server-Sent Events in OpenAI's form; the last chunk of a choice has `vecspeak`."""
+    """Ask about points. With `stream`, Server-Sent Events in OpenAI's form; a choice's last chunk has `vecspeak`."""
     served: Served = request.app.state.served
     check_model(body.model, served)
     asking = Asking(request, body, served)
@@ -159,7 +160,14 @@ class Asking:
                     yield self._line(event.choice, {"content": answer.text})
                 yield self._line(event.choice, {}, self._end(event.choice, answer), trust_of(answer))
             if include_usage:
-                yield _event({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage().model_dump()})
+                yield _event(
+                    {
+                        **self._head,
+                        "object": "chat.completion.chunk",
+                        "choices": [],
+                        "usage": self._usage().model_dump(),
+                    }
+                )
             yield "data: [DONE]\n\n"
         except Failure as failure:
             yield _event(failure.body)
@@ -217,8 +225,8 @@ class Asking:
         return Completion(**self._head, choices=choices, usage=self._usage())
 
     async def _judged(self, choice: int) -> Answer:
-        written = [Written(writing.text, writing.tokens) for writing in self._ticket.written[choice]]
-        return await asyncio.wrap_future(self._served.judge.judge(self._ticket.asked, written))
+        samples = self._ticket.written[choice]
+        return await asyncio.wrap_future(self._served.judge.judge(self._ticket.asked, samples))
 
     def _end(self, choice: int, answer: Answer) -> str:
         """Why the sample that was chosen ended."""
@@ -226,7 +234,7 @@ class Asking:
 
     def _usage(self) -> Usage:
         """Tokens of all samples are counted: all were generated."""
-        written = sum(writing.tokens for samples in self._ticket.written for writing in samples)
+        written = sum(len(writing.ids) for samples in self._ticket.written for writing in samples)
         return Usage(
             prompt_tokens=self._prompt_tokens, completion_tokens=written, total_tokens=self._prompt_tokens + written
         )
@@ -250,7 +258,7 @@ def trust_of(answer: Answer) -> Trust:
         distance=number(answer.distance),
         caution=answer.caution,
         points=[{"label": point.label} for point in answer.points.values()],
-        neighbours=[vars(neighbour) for neighbour in answer.neighbours],
+        neighbours=[NeighbourReply(**vars(neighbour)) for neighbour in answer.neighbours],
     )
 
 

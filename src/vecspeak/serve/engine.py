@@ -8,8 +8,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from vecspeak.decoding import Decoding, Row, Token
 from vecspeak.elm import Asked, Elm
@@ -42,7 +43,7 @@ class Ticket:
     """Rows that have not ended."""
 
     @property
-    def keyed(self) -> dict[Key, Row]:
+    def keyed(self) -> Mapping[Hashable, Row]:
         return {(self, c, s): row for c, samples in enumerate(self.rows) for s, row in enumerate(samples)}
 
     @property
@@ -95,9 +96,7 @@ class Engine:
         turns = (len(self._waiting) + 1) / self._limits.running
         wait = str(max(1, math.ceil(self._seconds * turns)))
         message = f"{self._limits.waiting} requests are waiting already. Come again in {wait} s."
-        return Failure(
-            429, message, kind="rate_limit_error", code="queue_full", headers={"retry-after": wait}
-        )
+        return Failure(429, message, kind="rate_limit_error", code="queue_full", headers={"retry-after": wait})
 
     # ---- on the engine's thread
 
@@ -135,7 +134,9 @@ class Engine:
     def _leave(self, gone: list[Ticket]) -> None:
         for ticket in gone:
             self._running.remove(ticket)
-            self._decoder.drop([(ticket, c, s) for c, samples in enumerate(ticket.written) for s in range(len(samples))])
+            self._decoder.drop(
+                [(ticket, c, s) for c, samples in enumerate(ticket.written) for s in range(len(samples))]
+            )
 
     def _step(self) -> None:
         if not self._running:
@@ -144,7 +145,7 @@ class Engine:
         self._metrics.steps.inc()
         self._metrics.tokens.inc(sum(token.id is not None for token in told.values()))
         for key, token in told.items():
-            self._tell(key, token)
+            self._tell(cast(Key, key), token)
         for ticket in [ticket for ticket in self._running if not ticket.open]:
             self._running.remove(ticket)
             self._seconds += 0.1 * (time.monotonic() - ticket.started - self._seconds)
@@ -153,9 +154,9 @@ class Engine:
         ticket, choice, sample = key
         samples = ticket.written[choice]
         writing = samples[sample]
-        if piece := writing.add(token):
-            if len(samples) == 1:  # of several samples nobody knows yet which one will be the answer
-                ticket.deliver(Piece(choice, piece))
+        piece = writing.add(token)
+        if piece and len(samples) == 1:  # of several nobody knows yet which one will be the answer
+            ticket.deliver(Piece(choice, piece))
         if writing.end is None:
             return
         if token.end is None:  # a stop string

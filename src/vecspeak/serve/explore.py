@@ -9,19 +9,34 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import JSONResponse
 
 from vecspeak import __version__
-from vecspeak.concepts import Concept
 from vecspeak.elm import caution_at
 from vecspeak.geometry import parse_point
 from vecspeak.serve.chat import number
 from vecspeak.serve.failures import ERRORS
 from vecspeak.serve.ground import place_of, point_at
 from vecspeak.serve.messages import Expression, Vector
+from vecspeak.serve.replies import (
+    ConceptReply,
+    ConceptsReply,
+    EntityReply,
+    LabelReply,
+    LabelsReply,
+    ModelReply,
+    NeighbourReply,
+    NeighboursReply,
+    PointReply,
+    SearchReply,
+    SpaceReply,
+    TaskReply,
+    TasksReply,
+)
 from vecspeak.serve.served import Served
 from vecspeak.serve.table import accepted
 from vecspeak.space import Point
 
 router = APIRouter(prefix="/api", responses=ERRORS)
 
+COMPUTING: dict[int | str, dict[str, Any]] = {202: {"description": "Being computed; ask again in a second."}}
 ARROW = "application/vnd.apache.arrow.stream"
 Layout = Annotated[str | None, Query(max_length=20, description="umap, pca or tsne; the model's default if left out")]
 Id = Annotated[str, Field(max_length=2000)]
@@ -59,49 +74,49 @@ class ConceptRequest(BaseModel):
 
 
 @router.get("/model")
-def model(request: Request) -> dict[str, Any]:
+def model(request: Request) -> ModelReply:
     """What is served."""
     served: Served = request.app.state.served
     space = served.space
     one = next((task for task in served.tasks if len(task.slots) == 1), None)
-    return {
-        "model": served.name,
-        "space": {
-            "name": space.name,
-            "count": len(space),
-            "dimension": space.dimension,
-            "metric": space.metric,
-            "columns": list(served.tables.colours),
-            "id_example": space.ids[0],
-            "slot": one.slots[0] if one else "x",
-        },
-        "layouts": served.layouts.names,
-        "default_layout": served.layouts.default,
-        "decoding": vars(served.elm.decoding),
-        "users": served.has_users,
-        "version": __version__,
-    }
+    return ModelReply(
+        model=served.name,
+        space=SpaceReply(
+            name=space.name,
+            count=len(space),
+            dimension=space.dimension,
+            metric=space.metric,
+            columns=list(served.tables.colours),
+            id_example=space.ids[0],
+            slot=one.slots[0] if one else "x",
+        ),
+        layouts=list(served.layouts.names),
+        default_layout=served.layouts.default,
+        decoding=vars(served.elm.decoding),
+        users=served.has_users,
+        version=__version__,
+    )
 
 
 @router.get("/tasks")
-def tasks(request: Request) -> dict[str, Any]:
+def tasks(request: Request) -> TasksReply:
     """The questions that the model was trained on, of one and of two points."""
     served: Served = request.app.state.served
-    return {
-        "tasks": [
-            {
-                "name": task.name,
-                "title": task.name.replace("_", " ").capitalize(),
-                "prompt": task.prompts[0],
-                "slots": list(task.slots),
-            }
-            for task in served.tasks
-            if len(task.slots) <= 2
+    shown = [task for task in served.tasks if len(task.slots) <= 2]
+    return TasksReply(
+        tasks=[
+            TaskReply(
+                name=task.name,
+                title=task.name.replace("_", " ").capitalize(),
+                prompt=task.prompts[0],
+                slots=list(task.slots),
+            )
+            for task in shown
         ]
-    }
+    )
 
 
-@router.get("/space", responses={200: {"content": {ARROW: {}}}, 202: {"description": "The layout is being computed."}})
+@router.get("/space", response_class=Response, responses={200: {"content": {ARROW: {}}}, **COMPUTING})
 def space(request: Request, layout: Layout = None) -> Response:
     """All entities for the map, as an Arrow IPC stream: id, title, x, y (0..1), then the columns that can colour."""
     served: Served = request.app.state.served
@@ -122,12 +137,12 @@ def search(
     request: Request,
     q: Annotated[str, Query(max_length=200)] = "",
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-) -> dict[str, Any]:
+) -> SearchReply:
     """Entities by id or title, best first."""
     served: Served = request.app.state.served
     found = served.index.search(q, limit)
-    results = [{"id": served.space.ids[row], "title": served.index.title(row)} for row in found.rows]
-    return {"results": results, "total": found.total}
+    results = [EntityReply(id=served.space.ids[row], title=served.index.title(row)) for row in found.rows]
+    return SearchReply(results=results, total=found.total)
 
 
 @router.get("/neighbours")
@@ -135,78 +150,79 @@ def neighbours(
     request: Request,
     point: Annotated[str, Query(min_length=1, max_length=2000)],
     k: Annotated[int, Query(ge=1, le=100)] = 8,
-) -> dict[str, Any]:
+) -> NeighboursReply:
     """The entities nearest to a point, which is an expression such as 296:356@0.5."""
     served: Served = request.app.state.served
     made = parse_point(served.space, point, directions=served.concepts.directions())
-    return {"neighbours": [vars(near) for near in served.space.neighbours(made, k)]}
+    return NeighboursReply(neighbours=near(made, k, served))
 
 
-@router.post("/point")
-def point(request: Request, body: PointRequest) -> dict[str, Any]:
+@router.post("/point", response_model=PointReply, responses=COMPUTING)
+def point(request: Request, body: PointRequest) -> Any:
     """The geometry of a point: where it lies, what is near, how far from the data, and its nearest words."""
     served: Served = request.app.state.served
-    space, layout = served.space, body.layout or served.layouts.default
-    places_N2 = served.layouts.get(layout)
+    places_N2 = served.layouts.get(body.layout or served.layouts.default)
+    if body.map is not None and places_N2 is None:
+        return computing()
+    if body.map is not None and places_N2 is not None:
+        x, y = body.map
+        return described(point_at(served.space, places_N2, x, y), (x, y), served)
     if body.point is not None:
-        made = parse_point(space, body.point, directions=served.concepts.directions())
-    elif body.vector is not None:
-        made = space.point(np.asarray(body.vector, np.float32), label="vector")
+        made = parse_point(served.space, body.point, directions=served.concepts.directions())
     else:
-        assert body.map is not None
-        if places_N2 is None:
-            return computing()
-        made = point_at(space, places_N2, *body.map)
-    place = place_of(space, places_N2, made) if places_N2 is not None else None
-    if body.map is not None:
-        place = tuple(body.map)
-    return described(made, place, served)
+        made = served.space.point(np.asarray(body.vector, np.float32), label="vector")
+    return described(made, None if places_N2 is None else place_of(served.space, places_N2, made), served)
 
 
 @router.get("/concepts")
-def concepts(request: Request) -> dict[str, Any]:
+def concepts(request: Request) -> ConceptsReply:
     """Directions along which points can be pushed, as in 296+funny*1.5."""
     served: Served = request.app.state.served
-    return {"concepts": [concept_told(concept, saved=saved) for concept, saved in served.concepts.listed()]}
+    return ConceptsReply(
+        concepts=[ConceptReply.of(concept, saved=saved) for concept, saved in served.concepts.listed()]
+    )
 
 
 @router.post("/concepts", status_code=201)
-def fit_concept(request: Request, body: ConceptRequest) -> dict[str, Any]:
+def fit_concept(request: Request, body: ConceptRequest) -> ConceptReply:
     """Fit a concept from entities; refused where it is no better than chance."""
     served: Served = request.app.state.served
     concept = served.concepts.fit(body.name, body.positive, body.negative, save=body.save)
-    return concept_told(concept, saved=body.save)
+    return ConceptReply.of(concept, saved=body.save)
 
 
-@router.get("/labels", responses={202: {"description": "The labels are being made."}})
+@router.get("/labels", response_model=LabelsReply, responses=COMPUTING)
 def labels(request: Request, layout: Layout = None) -> Any:
-    """Words for the regions of the map."""
+    """Words for the regions of the map, largest first."""
     served: Served = request.app.state.served
     found = served.regions.get(layout or served.layouts.default)
-    return computing() if found is None else {"labels": [vars(region) for region in found]}
+    return computing() if found is None else LabelsReply(labels=[LabelReply(**vars(region)) for region in found])
 
 
 def computing() -> JSONResponse:
     return JSONResponse({"status": "computing"}, 202, headers={"retry-after": "1"})
 
 
-def described(point: Point, place: tuple[float, float] | None, served: Served) -> dict[str, Any]:
-    """A point as JSON values."""
-    space, elm = served.space, served.elm
+def near(point: Point, k: int, served: Served) -> list[NeighbourReply]:
+    return [NeighbourReply(**vars(neighbour)) for neighbour in served.space.neighbours(point, k)]
+
+
+def described(point: Point, place: tuple[float, float] | None, served: Served) -> PointReply:
+    """All that is known of a point without asking."""
     distance = number(point.distance)
-    x, y = place or (None, None)
-    return {
-        "label": point.label,
-        "hypothetical": point.id is None,
-        "x": x,
-        "y": y,
-        "distance": distance,
-        "caution": caution_at(distance),
-        "neighbours": [vars(near) for near in space.neighbours(point, 8)],
-        "words": elm.words(point, 8),
-        "vector": point.vector.tolist(),
-        "row": None if point.id is None else {name: plain(value) for name, value in space.row(point.id).items()},
-    }
+    row = None if point.id is None else served.space.row(point.id)
+    return PointReply(
+        label=point.label,
+        hypothetical=point.id is None,
+        x=place and place[0],
+        y=place and place[1],
+        distance=distance,
+        caution=caution_at(distance),
+        neighbours=near(point, 8, served),
+        words=served.elm.words(point, 8),
+        vector=point.vector.tolist(),
+        row=row and {name: plain(value) for name, value in row.items()},
+    )
 
 
 def plain(value: Any) -> Any:
@@ -218,9 +234,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int | bool) else str(value)
-
-
-def concept_told(concept: Concept, *, saved: bool) -> dict[str, Any]:
-    quality = concept.quality
-    told = None if quality is None else {**quality.model_dump(), "text": str(quality)}
-    return {"name": concept.name, "source": concept.source, "quality": told, "saved": saved}

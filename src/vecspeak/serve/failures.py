@@ -64,7 +64,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 """For the OpenAPI document of every route."""
 
-OUT_OF_TIME = "The answer was not finished within {seconds:g} s. Ask for fewer tokens, or come again when less is asked."
+OUT_OF_TIME = (
+    "The answer was not finished within {seconds:g} s. Ask for fewer tokens, or come again when less is asked."
+)
 
 
 def too_slow(seconds: float) -> Failure:

@@ -4,9 +4,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from vecspeak.elm import Answer, Asked, Elm, Written
+from vecspeak.elm import Answer, Asked, Elm
+from vecspeak.serve.writing import Writing
 
-Job = tuple[Asked, Sequence[Written], Future[Answer]]
+Job = tuple[Asked, Sequence[Writing], Future[Answer]]
 
 
 class Judge:
@@ -20,7 +21,7 @@ class Judge:
         self._thread = threading.Thread(target=self._run, name="judging", daemon=True)
         self._thread.start()
 
-    def judge(self, asked: Asked, samples: Sequence[Written]) -> Future[Answer]:
+    def judge(self, asked: Asked, samples: Sequence[Writing]) -> Future[Answer]:
         """The most consistent of a question's samples, with its consistency, distance and neighbours."""
         future: Future[Answer] = Future()
         with self._changed:
@@ -46,11 +47,17 @@ class Judge:
             while not self._jobs and not self._closing:
                 self._changed.wait()
             jobs, self._jobs = self._jobs, []
-        return [job for job in jobs if job[2].set_running_or_notify_cancel()] or ([] if self._closing else self._together())
+        return [job for job in jobs if job[2].set_running_or_notify_cancel()] or (
+            [] if self._closing else self._together()
+        )
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         try:
-            answers = self._elm.answers([asked for asked, _, _ in jobs], [samples for _, samples, _ in jobs])
+            answers = self._elm.answers(
+                [asked for asked, _, _ in jobs],
+                [[writing.ids for writing in samples] for _, samples, _ in jobs],
+                texts=[[writing.text for writing in samples] for _, samples, _ in jobs],
+            )
         except Exception as error:  # told to whoever waits
             for _, _, future in jobs:
                 future.set_exception(error)

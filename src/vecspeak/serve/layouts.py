@@ -79,7 +79,7 @@ class Layouts:
 
     def _find(self, name: str) -> None:
         try:
-            path = self._folder / f"{name}-{self._digest}.npy"
+            path = self._folder / f"{name}-{digest_of(self._space)}.npy"
             places = read_layout(path, len(self._space))
             if places is None:
                 self._compute(name, path)
@@ -108,10 +108,10 @@ class Layouts:
         if process.returncode and not self._closed:
             logger.error("Layout %s could not be computed: %s", name, errors.decode("utf-8", "replace").strip()[-500:])
 
-    @property
-    def _digest(self) -> str:
-        """Of the vectors: a space that has changed has other layouts."""
-        return hashlib.blake2b(np.ascontiguousarray(self._space.vectors), digest_size=8).hexdigest()
+
+def digest_of(space: Space) -> str:
+    """Of the vectors: a space that has changed has other layouts."""
+    return hashlib.blake2b(memoryview(space.vectors), digest_size=8).hexdigest()
 
 
 def layout_names(space: Space) -> tuple[str, ...]:

@@ -58,9 +58,7 @@ class PromptEmbedsPart(BaseModel):
     data: Any = None
 
 
-Part = Annotated[
-    TextPart | EntityPart | PointPart | VectorPart | PromptEmbedsPart, Field(discriminator="type")
-]
+Part = Annotated[TextPart | EntityPart | PointPart | VectorPart | PromptEmbedsPart, Field(discriminator="type")]
 
 
 class Message(BaseModel):
@@ -152,7 +150,9 @@ def decoding_of(request: ChatRequest, default: Decoding, limits: Limits) -> Deco
     )
     rows, most = request.choices * decoding.best_of, min(limits.rows, limits.running)
     if rows > most:
-        raise Failure(400, f"n times best_of is {rows}; this server samples at most {most}.", param="n", code="too_many")
+        raise Failure(
+            400, f"n times best_of is {rows}; this server samples at most {most}.", param="n", code="too_many"
+        )
     return decoding
 
 

@@ -23,7 +23,9 @@ class Metrics:
             "vecspeak_first_word_seconds", "From arrival to the first words of an answer.", buckets=SECONDS, registry=r
         )
         self.tokens = Counter("vecspeak_generated_tokens", "Tokens generated.", registry=r)
-        self.steps = Counter("vecspeak_decoding_steps", "Forwards of the base; tokens by step is the mean batch.", registry=r)
+        self.steps = Counter(
+            "vecspeak_decoding_steps", "Forwards of the base; tokens by step is the mean batch.", registry=r
+        )
         self.refused = Counter("vecspeak_queue_full", "Requests refused because the queue was full.", registry=r)
 
     def gauges(self, *, queue: Callable[[], int], running: Callable[[], int]) -> None:

@@ -1,6 +1,7 @@
 """`vecspeak serve`: a port taken before any slow work, a model opened, a server run until it is stopped."""
 
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +18,8 @@ from vecspeak.serve.limits import Limits
 from vecspeak.serve.served import Served
 from vecspeak.store import read_manifest
 from vecspeak.tasks import Task, load_tasks
+
+logger = logging.getLogger("vecspeak.serve")
 
 SHORTEST_TOKEN = 16
 
@@ -37,7 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         bound.close()
         raise ConfigError(
-            f"Port {port} of {host} cannot be had: {error.strerror}. Stop what listens there, or name another with --port."
+            f"Port {port} of {host} cannot be had ({error.strerror}). Stop what listens there, or name another: --port."
         ) from error
     return bound
 
@@ -92,7 +95,8 @@ def tasks_of(folder: Path) -> Sequence[Task]:
     """The tasks a model was trained on; the general ones where their file is no longer there."""
     try:
         return list(load_tasks(read_manifest(folder).tasks).values())
-    except TaskError:
+    except TaskError as error:
+        logger.warning("The page shows general questions: %s", error)
         return list(load_tasks("general").values())
 
 

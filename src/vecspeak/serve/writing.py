@@ -42,9 +42,9 @@ class Writing:
         return self._settled
 
     @property
-    def tokens(self) -> int:
+    def ids(self) -> list[int]:
         """Tokens generated, those of a stop string among them."""
-        return len(self._reading.ids)
+        return self._reading.ids
 
     @property
     def _held(self) -> int:
