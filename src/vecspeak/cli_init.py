@@ -13,6 +13,8 @@ from vecspeak.terminal import print_json
 if TYPE_CHECKING:
     from vecspeak.survey import Survey
 
+NO_ENCODER = "none named: answers will have no consistency; if a text encoder made the vectors, say --encoder NAME"
+
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make: space, task file and config.")],
@@ -40,7 +42,7 @@ def init(
     licence: Annotated[str | None, typer.Option(help="Terms the vectors may be used under.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look at vectors and texts, say what is there, and write a space, tasks and a config that `train` runs as it is."""
+    """Say what is in vectors and texts, and write a space, tasks and a config that `train` runs as it is."""
     from typing import cast
 
     from vecspeak.imports import fast_imports
@@ -49,19 +51,19 @@ def init(
 
     with fast_imports():
         from vecspeak.importing import Reading
-        from vecspeak.starting import CONFIG, check_folder, start
+        from vecspeak.starting import CONFIG, check_encoder, check_folder, start
         from vecspeak.survey import survey
 
     check_folder(folder)
-    # a wrong metric, encoder or base is told before the data are read
-    Header(folder.name, cast(Metric, metric or "cosine"), encoder)
+    Header(folder.name, cast(Metric, metric or "cosine"))  # a wrong metric is told before the data are read
     reading = Reading(ids, id_column if texts is None else None, vector_column, title_column)
     found = survey(
         vectors, texts, reading=reading, id_column=id_column, text_columns=text_column or (),
         metric=cast("Metric | None", metric),
     )  # fmt: skip
+    judged = check_encoder(found, encoder) if encoder else NO_ENCODER
     if not as_json:
-        _tell(found, encoder)
+        _tell(found, judged)
     header = Header(folder.name, found.metric, encoder, vectors.name, licence)
     made = start(folder, found, header=header, base=base, minutes=minutes)
     if as_json:
@@ -75,12 +77,10 @@ def init(
     typer.echo(f"then ask: vecspeak ask {folder / 'run' / 'model'} {made.question}")
 
 
-def _tell(found: "Survey", encoder: str | None) -> None:
+def _tell(found: "Survey", judged: str) -> None:
     typer.echo(f"{len(found.ids):,} vectors of {found.dimension} dimensions")
     typer.echo(f"metric    {found.metric}: {found.reason}")
-    typer.echo(
-        f"encoder   {encoder or 'none named: answers will have no consistency (--encoder, if texts were encoded)'}"
-    )
+    typer.echo(f"encoder   {judged}")
     for column in found.columns:
         typer.echo(_line(column.kind, column.name, column.filled, column.words, column.example))
     if found.without_text:

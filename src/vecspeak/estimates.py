@@ -6,8 +6,8 @@ Steps are run as `train` runs them, on the real examples and the real base, in a
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,17 +126,9 @@ def _seconds(elm: Elm, stage: Stage, sampler: Sampler, run: Path, *, steps: int)
             raise _Enough
 
     unwritten = stage.model_copy(update={"steps": max(stage.steps, steps + 1), "checkpoint_every": steps + 1})
-    with _until_enough():
+    with suppress(_Enough):
         train_stage(elm, unwritten, sampler, number=0, run=run, on_step=on_step)
     return np.diff(marks).tolist()
-
-
-@contextmanager
-def _until_enough() -> Iterator[None]:
-    try:
-        yield
-    except _Enough:
-        pass
 
 
 def _weight(stage: Stage) -> tuple[bool, int]:

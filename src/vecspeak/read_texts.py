@@ -7,7 +7,7 @@
 | .jsonl   | pyarrow, one object per line                                 |
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ SHOWN = 3
 
 
 def read_texts(path: Path) -> pa.Table:
-    """The table as it is. Raises SpaceError for a missing file, an unknown format, no rows, or two columns of a name."""
+    """The table as it is. Raises SpaceError for a missing or unknown file, no rows, or two columns of one name."""
     if not path.is_file():
         raise SpaceError(f"There is no file of texts at {path}.")
     read = _READERS.get(path.suffix.lower())
@@ -34,9 +34,7 @@ def read_texts(path: Path) -> pa.Table:
         table = read(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path} is no table: {one_line(error)}") from error
-    repeated = [name for place, name in enumerate(table.column_names) if name in table.column_names[:place]]
-    if repeated:
-        raise SpaceError(f"{path} has two columns {repeated[0]!r}; rename one.")
+    _check_names(table.column_names, path=path)
     if not table.num_rows:
         raise SpaceError(f"{path} has no rows; expected one for each entity with a text.")
     return table.combine_chunks()
@@ -109,6 +107,12 @@ def plain_columns(table: pa.Table) -> dict[str, pa.Array]:
     return columns
 
 
+def _check_names(names: Sequence[str], *, path: Path) -> None:
+    repeated = [name for place, name in enumerate(names) if name in names[:place]]
+    if repeated:
+        raise SpaceError(f"{path} has two columns {repeated[0]!r}; rename one.")
+
+
 def _candidates(table: pa.Table) -> list[str]:
     """Columns that could hold ids, `id` first."""
     kinds = {field.name: field.type for field in table.schema}
@@ -133,6 +137,7 @@ def _read_csv(path: Path) -> pa.Table:
     }
     with path.open("rb") as file:
         names = csv.open_csv(file, **options).schema.names
+    _check_names(names, path=path)
     # first all as text, since only the values tell which whole numbers are ids such as 007
     strings = csv.read_csv(
         path, convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())), **options

@@ -8,6 +8,7 @@ films.neighbours(films["296"], 5)
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -236,17 +237,19 @@ class Space:
     @cached_property
     def ids(self) -> list[str]:
         """(N,) ids in the order of the rows."""
-        return self._dataset.to_table(columns=["id"]).column("id").to_pylist()
+        with self._reading():
+            return self._dataset.to_table(columns=["id"]).column("id").to_pylist()
 
     @cached_property
     def vectors(self) -> np.ndarray:
         """(N, E) float32, read-only."""
         vectors = np.empty((len(self), self.dimension), np.float32)
         start = 0
-        for batch in self._dataset.to_batches(columns=["vector"]):
-            rows = batch.column("vector").flatten().to_numpy().reshape(len(batch), -1)
-            vectors[start : start + len(rows)] = rows
-            start += len(rows)
+        with self._reading():
+            for batch in self._dataset.to_batches(columns=["vector"]):
+                rows = batch.column("vector").flatten().to_numpy().reshape(len(batch), -1)
+                vectors[start : start + len(rows)] = rows
+                start += len(rows)
         vectors.flags.writeable = False
         return vectors
 
@@ -272,7 +275,8 @@ class Space:
         """A further column as (N,) plain values. Raises SpaceError for an unknown one, listing those there."""
         if name not in self.columns:
             raise SpaceError(f"{self.name} has no column {name!r}. One of: {', '.join(self.columns) or 'none at all'}.")
-        return self._dataset.to_table(columns=[name]).column(name).to_pylist()
+        with self._reading():
+            return self._dataset.to_table(columns=[name]).column(name).to_pylist()
 
     def row(self, entity_id: str) -> dict[str, Any]:
         """Id and further columns of an entity. Raises PointError for an unknown id."""
@@ -281,7 +285,10 @@ class Space:
     def rows(self, entity_ids: Sequence[str]) -> list[dict[str, Any]]:
         """`row` of each, in one read. Raises PointError for an unknown id."""
         numbers = [self.row_number(entity_id) for entity_id in entity_ids]
-        return self._dataset.take(numbers, columns=["id", *self.columns]).to_pylist() if numbers else []
+        if not numbers:
+            return []
+        with self._reading():
+            return self._dataset.take(numbers, columns=["id", *self.columns]).to_pylist()
 
     def point(self, vector: np.ndarray, *, label: str = "raw") -> Point:
         """A made point of this space.
@@ -351,6 +358,14 @@ class Space:
                 if own is not None and np.array_equal(self.vectors[own], point.vector):
                     similarity_N[own] = -np.inf
             yield similarity_QN
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raises SpaceError where the files of the space turn out to be damaged."""
+        try:
+            yield
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise SpaceError(f"{self.path} is damaged, import it again: {one_line(error)}") from error
 
     def _titles(self, rows: Sequence[int]) -> dict[int, str | None]:
         """Row -> title, where the space has titles."""

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vecspeak.errors import ConfigError
+from vecspeak.errors import ConfigError, EncoderError
+from vecspeak.metrics import unit_rows
 from vecspeak.spacefile import Header, write_space
 from vecspeak.survey import Column, Survey
-from vecspeak.tasks import TaskSet, load_tasks
+from vecspeak.tasks import TaskSet, as_text, load_tasks
 
 SPACE, TASKS, CONFIG = "space.lance", "tasks.toml", "train.toml"
 
@@ -31,6 +32,12 @@ EPOCHS = 10
 FEWEST_STEPS = 20
 
 BATCH = 16
+
+SAMPLE = 32
+"""Texts encoded to see whether an encoder made the vectors."""
+
+LEAST_AGREEMENT = 0.1
+"""Texts are nearer to their own vectors than to others by at least so much, in cosine, if it did."""
 
 ALIGN_SHARE = 0.15
 """Of the time; the start from the texts has done most of this stage's work."""
@@ -57,6 +64,32 @@ def check_folder(folder: Path) -> None:
         return
     if os.path.lexists(folder):
         raise ConfigError(f"{folder} exists. Choose another folder, or remove that one.")
+
+
+def check_encoder(found: Survey, name: str) -> str:
+    """Whether an encoder made the vectors, judged by the texts of some: a line to tell.
+
+    Raises:
+        EncoderError: it does not load, or makes vectors of another dimension.
+    """
+    from vecspeak.encode import load_encoder
+
+    encoder = load_encoder(name)
+    if encoder.dimension != found.dimension:
+        raise EncoderError(
+            f"Encoder {name!r} makes vectors of {encoder.dimension} dimensions, these have {found.dimension}. "
+            "Name the one that made them, or leave out --encoder."
+        )
+    chunk = next(found.chunks())
+    texts = [as_text(value) for value in chunk.columns[found.texts[0].name].to_pylist()]
+    rows = [row for row, text in enumerate(texts) if text is not None][:SAMPLE]
+    if len(rows) < 2:
+        return f"{name}; too few texts to compare it with the vectors"
+    cosine_NN = unit_rows(encoder.encode([texts[row] or "" for row in rows])) @ unit_rows(chunk.vectors[rows]).T
+    own = float(cosine_NN.diagonal().mean())
+    other = float((cosine_NN.sum() - cosine_NN.trace()) / (len(rows) * (len(rows) - 1)))
+    told = f"{name}: cosine of {len(rows)} texts with their own vectors {own:.2f}, with others' {other:.2f}"
+    return told if own > other + LEAST_AGREEMENT else f"{told}. IT DID NOT MAKE THESE VECTORS FROM THESE TEXTS"
 
 
 def start(

@@ -131,12 +131,12 @@ def survey(
     title = reading.title_column
     reading = Reading(reading.ids, reading.id_column, reading.vector_column, title if texts is None else None)
     found = _read_vectors(vectors, reading)
+    metric, reason = (metric, "as told") if metric else _metric(found)
+    _check_rows(found.ids, found.norms, metric=metric, source=vectors)
     if texts is None:
         ids, values, notes = found.ids, found.columns, []
     else:
         ids, values, notes = _joined(found, read_texts(texts), path=texts, wanted=id_column)
-    metric, reason = (metric, "as told") if metric else _metric(found)
-    _check_rows(ids, found.norms, metric=metric, source=vectors)
     named, renamed = _named(values)
     title = _title(named, title if texts is not None else None)
     if title is not None:
