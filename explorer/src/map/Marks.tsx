@@ -1,0 +1,80 @@
+import * as state from "../state";
+import type { Place } from "../points";
+import { isPlain } from "../points";
+import type { Seen } from "./MapView";
+
+interface Mark {
+  left: number;
+  top: number;
+  badge: string;
+  title: string;
+  kind: "asked" | "end" | "made";
+}
+
+/** The points chosen, the way between them, and what the pointer or the keyboard is at. */
+export function Marks({ seen, hovered, cursor }: { seen: Seen; hovered: number | null; cursor: number | null }) {
+  const { plot } = seen;
+  const marks = chosen((x, y) => plot.toScreen(x, y));
+  const [first, second] = marks.filter(({ kind }) => kind === "end");
+  const entities = state.entities.value!;
+  const pointed = cursor ?? hovered;
+  const tip = pointed === null ? null : { ...entities.at(pointed), place: plot.toScreen(entities.x[pointed]!, entities.y[pointed]!) };
+  return (
+    <div class="marks" aria-hidden="true">
+      {first && second && (
+        <svg width="100%" height="100%">
+          <line x1={first.left} y1={first.top} x2={second.left} y2={second.top} />
+        </svg>
+      )}
+      {marks.map(({ left, top, badge, title, kind }) => (
+        <div key={kind + badge} class={`mark ${kind} ${left > plot.box.width * 0.68 ? "leftward" : ""}`} style={{ transform: `translate(${left}px, ${top}px)` }}>
+          <b>{badge}</b>
+          {title && <span>{title}</span>}
+        </div>
+      ))}
+      {tip && (
+        <div
+          class={`tip ${cursor === null ? "" : "cursor"} ${tip.place[0] > plot.box.width * 0.68 ? "leftward" : ""}`}
+          style={{ transform: `translate(${tip.place[0]}px, ${tip.place[1]}px)` }}
+        >
+          <span>{tip.title ?? tip.id}</span>
+        </div>
+      )}
+    </div>
+  );
+}
+
+function chosen(toScreen: (x: number, y: number) => [number, number]): Mark[] {
+  const recipe = state.recipe.value;
+  if (!recipe) return [];
+  const { first, second, share } = recipe;
+  const mark = (at: [number, number] | null, rest: Omit<Mark, "left" | "top">): Mark[] => {
+    if (!at) return [];
+    const [left, top] = toScreen(...at);
+    return [{ left, top, ...rest }];
+  };
+  const here = locatedAt();
+  if (!second && isPlain(recipe)) return mark(placeAt(first) ?? here, { badge: "", title: first.title, kind: first.id === null ? "made" : "asked" });
+  const [a, b] = [placeAt(first), second && placeAt(second)];
+  const ends = [
+    ...mark(a, { badge: second ? "1" : "", title: first.title, kind: "end" }),
+    ...(second ? mark(b, { badge: "2", title: second.title, kind: "end" }) : []),
+  ];
+  if (state.comparing.value) return ends;
+  const between: [number, number] | null = a && b ? [a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share] : null;
+  const pushed = Object.values(recipe.pushes).some((size) => size !== 0);
+  return [...ends, ...mark(pushed ? here : (between ?? here), { badge: "", title: "", kind: "made" })];
+}
+
+function placeAt(place: Place): [number, number] | null {
+  const entities = state.entities.value!;
+  const row = place.id === null ? undefined : entities.rowOf(place.id);
+  if (row !== undefined) return [entities.x[row]!, entities.y[row]!];
+  return place.at?.layout === state.layout.value ? [place.at.x, place.at.y] : null;
+}
+
+function locatedAt(): [number, number] | null {
+  const located = state.located.value;
+  if (located.kind !== "known" || located.geometry.x === null || located.geometry.y === null) return null;
+  return [located.geometry.x, located.geometry.y];
+}

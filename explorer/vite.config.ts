@@ -1,0 +1,9 @@
+import { defineConfig } from "vite";
+
+// `npm run dev` asks a running `vecspeak serve` (port 8000) for everything but the page itself.
+const SERVER = "http://127.0.0.1:8000";
+
+export default defineConfig({
+  build: { outDir: "../src/vecspeak/serve/static", emptyOutDir: true, target: "es2022", modulePreload: { polyfill: false } },
+  server: { proxy: { "/api": SERVER, "/v1": SERVER, "/health": SERVER } },
+});
