@@ -1,7 +1,7 @@
 """`/api`: what the explorer asks beside the answers."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
@@ -38,7 +38,8 @@ router = APIRouter(prefix="/api", responses=ERRORS)
 
 COMPUTING: dict[int | str, dict[str, Any]] = {202: {"description": "Being computed; ask again in a second."}}
 ARROW = "application/vnd.apache.arrow.stream"
-Layout = Annotated[str | None, Query(max_length=20, description="umap, pca or tsne; the model's default if left out")]
+LayoutName = Literal["umap", "pca", "tsne"]
+Layout = Annotated[LayoutName | None, Query(description="The server's default if left out.")]
 Id = Annotated[str, Field(max_length=2000)]
 
 
@@ -51,7 +52,7 @@ class PointRequest(BaseModel):
     vector: Vector | None = None
     map: Annotated[list[Annotated[float, Field(ge=-1, le=2)]], Field(min_length=2, max_length=2)] | None = None
     """x and y, 0..1 where the entities are."""
-    layout: Annotated[str, Field(max_length=20)] | None = None
+    layout: LayoutName | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "PointRequest":
@@ -170,7 +171,7 @@ def point(request: Request, body: PointRequest) -> Any:
     if body.point is not None:
         made = parse_point(served.space, body.point, directions=served.concepts.directions())
     else:
-        made = served.space.point(np.asarray(body.vector, np.float32), label="vector")
+        made = served.space.point(np.asarray(body.vector), label="vector")
     return described(made, None if places_N2 is None else place_of(served.space, places_N2, made), served)
 
 

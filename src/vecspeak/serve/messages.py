@@ -204,7 +204,7 @@ def point_of(part: Part, space: Space, concepts: Mapping[str, Direction], *, par
         case PointPart(point=point):
             return parse_point(space, point, directions=concepts)
         case VectorPart(vector=vector):
-            return space.point(np.asarray(vector, np.float32), label="vector")
+            return space.point(np.asarray(vector), label="vector")
         case _:
             message = (
                 "prompt_embeds carries a pickled tensor, which this server does not open. "
