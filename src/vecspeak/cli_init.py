@@ -67,7 +67,9 @@ def init(
     header = Header(folder.name, found.metric, encoder, vectors.name, licence)
     made = start(folder, found, header=header, base=base, minutes=minutes)
     if as_json:
-        print_json(_facts(found) | {"steps": made.steps, "minutes": made.minutes, "tasks": [*made.tasks]})
+        print_json(
+            _facts(found) | {"encoder": judged, "steps": made.steps, "minutes": made.minutes, "tasks": [*made.tasks]}
+        )
         return
     config = folder / CONFIG
     typer.echo(
