@@ -64,8 +64,13 @@ class Engine:
         self._seconds = 1.0
         """How long an answer takes, a moving average."""
         self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
-        metrics.gauges(queue=lambda: len(self._waiting), running=lambda: sum(t.open for t in self._running))
+        metrics.gauges(queue=lambda: self.waiting, running=lambda: sum(t.open for t in self._running))
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
 
     def submit(self, ticket: Ticket) -> None:
         """Queue a request. Raises Failure: 429 where the queue is full, 503 where the server is going down."""
