@@ -22,6 +22,9 @@ logger = logging.getLogger("vecspeak.serve")
 SMALLEST = 16
 """Entities that UMAP and t-SNE need to be of use."""
 
+KEPT_SECONDS = 0.5
+"""In which a file is read."""
+
 Places = np.ndarray
 """(N, 2) float32 in 0..1, one row an entity."""
 
@@ -46,7 +49,7 @@ class Layouts:
             self._begin(name)
 
     def get(self, name: str) -> Places | None:
-        """The places, or None while they are computed; PCA, which takes a moment, is waited for.
+        """The places, or None while they are computed; PCA and what is kept in a file are waited for.
 
         Raises:
             Failure: an unknown name, or a layout that could not be computed.
@@ -55,8 +58,7 @@ class Layouts:
             raise Failure(400, f"Unknown layout {name!r}. One of: {', '.join(self.names)}.", param="layout")
         if name not in self._known:
             self._begin(name)
-            if name == "pca":
-                self._work[name].join()
+            self._work[name].join(None if name == "pca" else KEPT_SECONDS)
         if name in self._failed:
             message = f"The layout {name} could not be computed; the server's log says why. Take another."
             raise Failure(503, message, kind="server_error", param="layout", code="layout_failed")

@@ -1,0 +1,222 @@
+"""What the explorer asks: the model, the map, search, points, concepts, labels."""
+
+import io
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+from serving import TOYS, serving, toy_served, until
+
+from vecspeak.concepts import load_concepts
+from vecspeak.geometry import parse_point
+from vecspeak.serve.ground import place_of, point_at
+from vecspeak.serve.search import Index
+from vecspeak.serve.table import accepted, colour_columns
+from vecspeak.space import Space
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    return toy_served(tmp_path_factory.mktemp("serve"))
+
+
+@pytest.fixture(scope="module")
+def http(served):
+    with serving(served) as address, httpx.Client(base_url=address) as client:
+        yield client
+
+
+def table(response: httpx.Response) -> pa.Table:
+    assert response.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    return pa.ipc.open_stream(io.BytesIO(response.content)).read_all()
+
+
+def test_the_model_is_told(http, served):
+    told = http.get("/api/model").json()
+    assert told["model"] == "toys"
+    assert told["space"] == {
+        "name": "toys", "count": TOYS, "dimension": 6, "metric": "cosine", "columns": ["price", "tags"],
+        "id_example": "0", "slot": served.tasks[0].slots[0],
+    }  # fmt: skip
+    assert (told["layouts"], told["default_layout"], told["users"]) == (["umap", "pca", "tsne"], "umap", False)
+    assert told["decoding"]["max_tokens"] == served.elm.decoding.max_tokens
+
+
+def test_tasks_of_one_and_two_points_are_told(http, served):
+    told = http.get("/api/tasks").json()["tasks"]
+    assert [task["name"] for task in told] == [task.name for task in served.tasks if len(task.slots) <= 2]
+    assert all(f"{{{slot}}}" in task["prompt"] for task in told for slot in task["slots"])
+
+
+@pytest.mark.parametrize("layout", ["umap", "pca", "tsne"])
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_the_map_is_an_arrow_stream(http, served, layout, encoding):
+    found = table(http.get("/api/space", params={"layout": layout}, headers={"accept-encoding": encoding}))
+    assert found.column_names == ["id", "title", "x", "y", "price", "tags"]
+    assert found["id"].to_pylist() == served.space.ids
+    assert found["title"].to_pylist() == served.space.column("title")
+    places = np.column_stack([found["x"].to_numpy(), found["y"].to_numpy()])
+    assert np.array_equal(places, served.layouts.get(layout))
+    assert (places.min(), places.max()) == (0, 1)
+    assert np.array_equal(found["price"].to_numpy(), np.float32(served.space.column("price")), equal_nan=True)
+    assert found["tags"].to_pylist() == ["soft"] * (TOYS // 2) + ["(none)"] * (TOYS // 2)
+    assert pa.types.is_dictionary(found.schema.field("tags").type)
+
+
+def test_zstd_is_sent_where_it_is_taken(http):
+    plain = http.get("/api/space", headers={"accept-encoding": "identity"}).content
+    with http.stream("GET", "/api/space", headers={"accept-encoding": "gzip, zstd"}) as response:
+        assert response.headers["content-encoding"] == "zstd"
+        packed = b"".join(response.iter_raw())
+    assert pa.Codec("zstd").decompress(packed, len(plain), asbytes=True) == plain
+    assert len(packed) < len(plain)
+
+
+def test_a_map_that_is_known_is_not_sent_again(http):
+    tag = http.get("/api/space").headers["etag"]
+    again = http.get("/api/space", headers={"if-none-match": tag})
+    assert (again.status_code, again.content) == (304, b"")
+    other = http.get("/api/space", params={"layout": "pca"}, headers={"if-none-match": tag, "accept-encoding": "zstd"})
+    assert other.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("q", "ids", "total"),
+    [("7", ["7", "27", "37", "17"], 4), ("bear", [str(n) for n in range(TOYS // 2)], 20), ("CAFE rob", None, 20),
+     ("robot 3", ["30", "31"], 10), ("nobody", [], 0), ("", [str(n) for n in range(20)], TOYS)],
+)  # fmt: skip
+def test_search(http, q, ids, total):
+    told = http.get("/api/search", params={"q": q}).json()
+    assert told["total"] == total
+    found = [result["id"] for result in told["results"]]
+    if q == "7":  # the id itself first, then titles that have it
+        assert found[0] == "7"
+        assert sorted(found) == sorted(ids)
+    elif ids is not None:
+        assert found[: len(ids)] == ids
+    assert len(http.get("/api/search", params={"q": q, "limit": 1}).json()["results"]) == min(1, total)
+
+
+def test_search_without_titles_is_by_id(tmp_path):
+    space = Space.create(tmp_path / "bare.lance", ids=["Aé", "b"], vectors=np.eye(2), name="bare")
+    assert Index(space).search("ae", 5).rows == [0]
+    assert Index(space).title(1) == "b"
+
+
+def test_neighbours(http, served):
+    told = http.get("/api/neighbours", params={"point": "1:2@0.5", "k": 3}).json()["neighbours"]
+    near = served.space.neighbours(parse_point(served.space, "1:2@0.5"), 3)
+    assert told == [vars(each) for each in near]
+
+
+def test_the_geometry_of_an_entity(http, served):
+    told = http.post("/api/point", json={"point": "3"}).json()
+    point, (x, y) = served.space["3"], served.layouts.get("umap")[3].tolist()
+    assert (told["label"], told["hypothetical"], told["x"], told["y"]) == ("3", False, x, y)
+    assert told["distance"] == point.distance
+    assert told["words"] == served.elm.words(point, 8)
+    assert np.array_equal(np.float32(told["vector"]), point.vector)
+    assert told["row"] == {"id": "3", "title": "Bear 3", "price": None, "tags": ["soft", "new"], "note": "note 3"}
+    assert told["neighbours"] == [vars(each) for each in served.space.neighbours(point, 8)]
+
+
+def test_the_geometry_of_a_made_point_and_of_its_vector(http):
+    told = http.post("/api/point", json={"point": "1:2@0.5"}).json()
+    assert (told["label"], told["hypothetical"], told["row"]) == ("1:2@0.5", True, None)
+    assert 0 <= told["x"] <= 1
+    again = http.post("/api/point", json={"vector": told["vector"]}).json()
+    assert {**again, "label": ""} == {**told, "label": ""}
+
+
+def test_a_place_of_the_map_is_a_point(http, served):
+    x, y = served.layouts.get("umap")[5].tolist()
+    told = http.post("/api/point", json={"map": [x, y]}).json()
+    assert np.allclose(told["vector"], served.space["5"].vector, atol=1e-3)
+    assert told["neighbours"][0]["id"] == "5"
+    assert (told["hypothetical"], told["x"], told["y"]) == (True, x, y)
+    between = http.post("/api/point", json={"map": [0.5, 0.5], "layout": "pca"}).json()
+    assert http.post("/api/point", json={"vector": between["vector"]}).status_code == 200
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_a_point_between_places_is_the_weighted_mean_of_what_is_near(tmp_path, metric):
+    vectors = np.float32([[1, 0], [0, 1], [3, 3]])
+    space = Space.create(tmp_path / "s.lance", ids=["a", "b", "c"], vectors=vectors, name="s", metric=metric)
+    places = np.float32([[0, 0], [1, 0], [0, 1000]])
+    assert np.allclose(
+        point_at(space, places, 0.5, 0).vector, [0.5**0.5] * 2 if metric == "cosine" else [0.5, 0.5], atol=1e-3
+    )
+    third = point_at(space, places, 0.25, 0).vector  # weights 1/0.0625 and 1/0.5625
+    assert third[0] / third[1] == pytest.approx(9, rel=1e-3)
+    assert place_of(space, places, space["b"]) == (1, 0)
+
+
+# ---- concepts
+
+
+def test_a_concept_is_fitted_used_and_forgotten(http, served):
+    soft = [str(number) for number in range(15)]
+    told = http.post("/api/concepts", json={"name": "soft", "positive": soft})
+    assert told.status_code == 201
+    assert (told.json()["name"], told.json()["saved"]) == ("soft", False)
+    assert told.json()["quality"]["value"] > 0.8
+    assert http.get("/api/concepts").json()["concepts"][-1] == told.json()
+    assert http.post("/api/point", json={"point": "30+soft*2"}).json()["label"] == "30 + soft*2"
+    assert load_concepts(served.space) == {}
+
+
+def test_a_concept_is_kept_where_that_is_asked_for(http, served):
+    soft, hard = [str(number) for number in range(15)], [str(number) for number in range(25, 35)]
+    told = http.post("/api/concepts", json={"name": "kept", "positive": soft, "negative": hard, "save": True})
+    assert told.json()["saved"] is True
+    assert list(load_concepts(served.space)) == ["kept"]
+    again = http.post("/api/concepts", json={"name": "kept", "positive": soft})
+    assert (again.status_code, "Choose another name" in again.text) == (400, True)
+
+
+def test_where_concepts_cannot_be_kept_no_folder_is_told(http, served, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("vecspeak.serve.served.concept_folder", lambda _: tmp_path / "file" / "folder")
+    soft = [str(number) for number in range(15)]
+    refused = http.post("/api/concepts", json={"name": "lost", "positive": soft, "save": True})
+    assert refused.status_code == 400
+    assert str(tmp_path) not in refused.text
+
+
+# ---- labels and columns
+
+
+def test_labels_are_words_at_places_of_the_map(http, served):
+    until(lambda: http.get("/api/labels").status_code == 200)
+    for layout in ("umap", "pca"):
+        labels = http.get("/api/labels", params={"layout": layout}).json()["labels"]
+        assert sum(label["size"] for label in labels) == TOYS
+        assert [label["size"] for label in labels] == sorted((label["size"] for label in labels), reverse=True)
+        assert all(label["text"] and 0 <= label["x"] <= 1 and 0 <= label["y"] <= 1 for label in labels)
+
+
+def test_columns_that_can_colour(tmp_path):
+    rows = 8
+    columns = {
+        "year": [1990, None, *range(6)], "flag": [True, False] * 4, "kind": ["a", "b", "", None] * 2,
+        "first": [["x", "y"], [], None, ["z"]] * 2, "text": [f"long text {n}" for n in range(rows)],
+        "nothing": [None] * rows, "x": [0.5] * rows,
+    }  # fmt: skip
+    space = Space.create(
+        tmp_path / "s.lance", ids=[str(n) for n in range(rows)], vectors=np.eye(rows), columns=columns, name="s"
+    )
+    found = colour_columns(space)
+    assert list(found) == ["year", "flag", "kind", "first"]
+    assert np.isnan(found["year"].to_numpy()[1])
+    assert found["kind"].to_pylist() == ["a", "b", "(none)", "(none)"] * 2
+    assert found["first"].to_pylist() == ["x", "(none)", "(none)", "z"] * 2
+
+
+@pytest.mark.parametrize(
+    ("header", "encoding"),
+    [("", "identity"), ("gzip", "gzip"), ("gzip, deflate, br, zstd", "zstd"), ("gzip;q=0.5, br", "gzip"),
+     ("zstd;q=0, gzip", "gzip"), ("GZIP", "gzip"), ("deflate", "identity")],
+)  # fmt: skip
+def test_encodings_that_a_client_takes(header, encoding):
+    assert accepted(header) == encoding
