@@ -20,7 +20,7 @@ from vecspeak.decoding import Decoder, Decoding, Row, run
 from vecspeak.encode import Encoder, load_encoder
 from vecspeak.errors import ConfigError, EncoderError, PointError, PromptError
 from vecspeak.examples import Example
-from vecspeak.prompts import Prompt, end_token, render, slot_names, token_ids
+from vecspeak.prompts import Conversation, Prompt, end_token, render, slot_names, token_ids
 from vecspeak.space import Neighbour, Point, Space
 from vecspeak.wordspace import WholeWords, embedding_of, whole_words
 
@@ -45,7 +45,7 @@ punctuation that a decoder joins to its neighbours, U+FFFD for half a character.
 class Question:
     """A prompt with slots and a point for each."""
 
-    prompt: str
+    prompt: Conversation
     points: Mapping[str, Point | np.ndarray]
 
 
@@ -53,7 +53,7 @@ class Question:
 class Asked:
     """A question that has been checked: the prompt as token ids, and a Point for every slot."""
 
-    text: str
+    text: Conversation
     """The prompt as it was asked."""
     prompt: Prompt
     points: dict[str, Point]
@@ -71,7 +71,7 @@ class Candidate:
 class Answer:
     """What the model said about the points, and how far to trust it."""
 
-    prompt: str
+    prompt: Conversation
     text: str
     points: Mapping[str, Point]
     tokens: int
@@ -89,9 +89,14 @@ class Answer:
     @property
     def caution(self) -> str | None:
         """In words, why to believe little of it; None where nothing is known against it."""
-        if self.distance is None or not self.distance > BEYOND:
-            return None
-        return "This point lies beyond the data: hardly an entity is so far from the others. Believe little of this."
+        return caution_at(self.distance)
+
+
+def caution_at(distance: float | None) -> str | None:
+    """Why to believe little of what is said at such a distance to the data, a percentile; None where it is near."""
+    if distance is None or not distance > BEYOND:
+        return None
+    return "This point lies beyond the data: hardly an entity is so far from the others. Believe little of this."
 
 
 class Reading:
@@ -375,9 +380,15 @@ class Elm(nn.Module):
         """The text of an answer's tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
-    def answers(self, asked: Sequence[Asked], ids: Sequence[list[list[int]]]) -> list[Answer]:
-        """Each question's answer from the tokens of its samples: the most consistent one, and how far to trust it."""
-        texts = [[self.read(sample) for sample in samples] for samples in ids]
+    def answers(
+        self, asked: Sequence[Asked], ids: Sequence[list[list[int]]], *, texts: Sequence[list[str]] | None = None
+    ) -> list[Answer]:
+        """Each question's answer from the tokens of its samples: the most consistent one, and how far to trust it.
+
+        Args:
+            texts: of the samples, where something has cut them, such as a stop string; else what the tokens say.
+        """
+        texts = texts or [[self.read(sample) for sample in samples] for samples in ids]
         scores = self._consistencies(texts, [a.points for a in asked])
         return [self._answer(*told) for told in zip(asked, ids, texts, scores, strict=True)]
 
@@ -441,7 +452,7 @@ class Elm(nn.Module):
             )
         return vector
 
-    def _consistencies(self, texts: list[list[str]], points: list[dict[str, Point]]) -> list[list[float]]:
+    def _consistencies(self, texts: Sequence[list[str]], points: list[dict[str, Point]]) -> list[list[float]]:
         """Mean cosine of each text with its question's points; empty lists without an encoder."""
         if self.encoder is None:
             return [[] for _ in texts]

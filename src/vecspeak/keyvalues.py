@@ -17,6 +17,10 @@ ROOM = 64
 class GrowingLayer(DynamicLayer):
     """`keys` and `values` (L, heads, W, width) are views of buffers with room on the right."""
 
+    keys: Tensor
+    values: Tensor
+    _buffers: tuple[Tensor, Tensor]
+
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -32,33 +36,35 @@ class GrowingLayer(DynamicLayer):
 
     def hold(self, keys: Tensor, values: Tensor, *, room: int = ROOM) -> None:
         """Copy these into new buffers."""
-        width = keys.shape[-2]
-        self._buffers = tuple(_with_room(states, room) for states in (keys, values))
-        self._show(width)
+        self._buffers = (_with_room(keys, room), _with_room(values, room))
+        self._show(keys.shape[-2])
 
     def keep(self, lanes: Tensor, *, lead: int) -> None:
         self.hold(self.keys[lanes, :, lead:], self.values[lanes, :, lead:])
 
     def join(self, other: "GrowingLayer", *, mine: Tensor, others: Tensor) -> None:
-        width = max(self.keys.shape[-2], other.keys.shape[-2])
-        buffers = []
-        for own, new in ((self.keys, other.keys), (self.values, other.values)):
-            # zeros: what stands in the padding is masked, but would poison the sum if it were not finite
-            buffer = own.new_zeros(len(own) + len(new), own.shape[1], width + ROOM, own.shape[-1])
-            buffer[mine, :, width - own.shape[-2] : width] = own
-            buffer[others, :, width - new.shape[-2] : width] = new
-            buffers.append(buffer)
-        self._buffers = tuple(buffers)
-        self._show(width)
+        places = (mine, others)
+        self._buffers = (_joined((self.keys, other.keys), places), _joined((self.values, other.values), places))
+        self._show(max(self.keys.shape[-2], other.keys.shape[-2]))
 
     def _show(self, width: int) -> None:
-        self.keys, self.values = (buffer[:, :, :width] for buffer in self._buffers)
+        keys, values = self._buffers
+        self.keys, self.values = keys[:, :, :width], values[:, :, :width]
 
 
 def _with_room(states: Tensor, room: int) -> Tensor:
     lanes, heads, width, size = states.shape
     buffer = states.new_empty(lanes, heads, width + room, size)
     buffer[:, :, :width] = states
+    return buffer
+
+
+def _joined(states: tuple[Tensor, Tensor], places: tuple[Tensor, Tensor]) -> Tensor:
+    first, width = states[0], max(part.shape[-2] for part in states)
+    # zeros: what stands in the padding is masked, but would poison the sum if it were not finite
+    buffer = first.new_zeros(sum(map(len, states)), first.shape[1], width + ROOM, first.shape[-1])
+    for part, lanes in zip(states, places, strict=True):
+        buffer[lanes, :, width - part.shape[-2] : width] = part
     return buffer
 
 
@@ -80,7 +86,7 @@ class KeyValues(Cache):
 
     def _filled(self) -> list[GrowingLayer]:
         # a layer that reads the cache of another has none of its own
-        return [cast(GrowingLayer, layer) for layer in self.layers if layer.is_initialized]
+        return [layer for layer in cast(list[GrowingLayer], self.layers) if layer.is_initialized]
 
 
 def keeps_only_attention(config: PreTrainedConfig) -> bool:
