@@ -12,6 +12,7 @@ from vecspeak.cli_concept import concept_app
 from vecspeak.cli_explore import compare, gaps, label
 from vecspeak.cli_init import init
 from vecspeak.cli_movielens import movielens
+from vecspeak.cli_narrate import narrate
 from vecspeak.cli_rate import rate_app
 from vecspeak.cli_reinforce import reinforce
 from vecspeak.cli_serve import serve
@@ -26,6 +27,7 @@ app.add_typer(concept_app, name="concept")
 app.add_typer(rate_app, name="rate")
 # every slot of a prompt is an option of its own name
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(ask)
+app.command()(narrate)
 app.command()(label)
 app.command()(compare)
 app.command()(gaps)

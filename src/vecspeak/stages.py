@@ -38,6 +38,7 @@ class Stage(BaseModel):
     """`adapter` freezes the base; `all` trains everything; `lora` low-rank changes of the base."""
     steps: int = Field(gt=0)
     batch_size: int = Field(default=32, gt=0)
+    """Examples of a step; several processes share them."""
     lr: float = Field(default=2e-5, gt=0)
     """Peak rate of the base's weights, per step."""
     adapter_lr: float = Field(default=1e-3, gt=0)
@@ -114,16 +115,22 @@ def train_stage(
 ) -> None:
     """Train one stage in place, from the run's checkpoint where it has one in this stage.
 
+    Under `accelerate launch` each process works on its share of every batch; they end at one model, that of one
+    process but for rounding, and the first of them writes.
+
     Args:
         sampler: the batches, by step.
         number: position of the stage in the run, for its checkpoints.
         run: run folder; gets metrics.jsonl and checkpoints.
+        on_step: called in every process, with the numbers of all of them.
 
     Raises:
-        ConfigError: the loss became NaN, or the checkpoint belongs to another config.
+        ConfigError: the loss became NaN, the checkpoint belongs to another config, or there are more processes
+            than examples in a batch.
     """
     run.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    accelerator = processes()
+    check_processes([stage], accelerator.num_processes)
     torch.manual_seed(sampler.seed)  # LoRA's start, the same in a run resumed between two stages
     names = set_trainable(elm, stage)
     optimizer = _optimizer(elm, stage, names)
@@ -138,26 +145,39 @@ def train_stage(
     elm.train()
     began = time.monotonic()
     for step in range(first, stage.steps):
-        torch.manual_seed(sampler.seed + step)  # dropout of the base, the same after a resume
+        # dropout of the base: the same after a resume, another in each process
+        torch.manual_seed(sampler.seed + step + 1_000_003 * accelerator.process_index)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate(step, stage)
-        batch = elm.training_batch(sampler.batch(step))
-        loss = model(batch).mean()
-        total = loss + stage.bag_loss * bag_loss(elm, batch, idf_V) if idf_V is not None else loss
+        batch = elm.training_batch(sampler.batch(step)[accelerator.process_index :: accelerator.num_processes])
+        loss = share_of_mean(model(batch), accelerator)
+        total = loss
+        if idf_V is not None:
+            total = loss + stage.bag_loss * share_of_mean(bag_losses(elm, batch, idf_V), accelerator)
         accelerator.backward(total)
         accelerator.clip_grad_norm_([p for p in elm.parameters() if p.requires_grad], 1.0)
         wrapped.step()
         wrapped.zero_grad()
-        progress = _progress(stage, step + 1, loss.item(), began, step + 1 - first)
+        mean = cast(Tensor, accelerator.reduce(loss.detach(), "mean")).item()
+        progress = _progress(stage, step + 1, mean, began, step + 1 - first)
         if not np.isfinite(progress.loss):
             raise ConfigError(f"The loss became {progress.loss} at step {step + 1} of {stage.name}. Lower the rates.")
-        if (step + 1) % 10 == 0 or step + 1 == stage.steps:
+        last = step + 1 == stage.steps
+        if accelerator.is_main_process and ((step + 1) % 10 == 0 or last):
             log_row(run, {"stage": stage.name, "step": step + 1, "loss": round(progress.loss, 5)})
-        if (step + 1) % stage.checkpoint_every == 0 or step + 1 == stage.steps:
+        if accelerator.is_main_process and ((step + 1) % stage.checkpoint_every == 0 or last):
             save_checkpoint(run, stage=number, step=step + 1, model=elm, optimizer=optimizer)
         on_step(progress)
+    accelerator.wait_for_everyone()  # the next stage of every process looks for the last checkpoint
     elm.eval()
     elm.forget_words()
+
+
+def processes() -> Accelerator:
+    """Those that train together: what `accelerate launch` or `torchrun` started, else this one; bfloat16 on GPUs."""
+    # without an accelerator they would not find each other unless told so
+    on_cpu = not torch.accelerator.is_available()
+    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if torch.cuda.is_available() else "no")
 
 
 def set_trainable(elm: Elm, stage: Stage) -> list[str]:
@@ -184,10 +204,29 @@ def rate(step: int, stage: Stage) -> float:
     return min(1.0, rise, fall)
 
 
-def bag_loss(elm: Elm, batch: Batch, idf_V: Tensor) -> Tensor:
+def check_processes(stages: Sequence[Stage], processes: int) -> None:
+    """Raise ConfigError where a batch has fewer examples than there are processes to share it."""
+    for stage in stages:
+        if stage.batch_size < processes:
+            raise ConfigError(
+                f"A batch of {stage.name} has {stage.batch_size} examples for {processes} processes; each needs one. "
+                "Raise batch_size or start fewer."
+            )
+
+
+def share_of_mean(values_L: Tensor, accelerator: Accelerator) -> Tensor:
+    """A loss whose gradient, averaged over the processes as they do it, is that of the mean over all their values.
+
+    The mean of a process's own values would give short targets more weight beside long ones. Zero without any values.
+    """
+    count = cast(Tensor, accelerator.reduce(torch.tensor(len(values_L), device=values_L.device), "sum"))
+    return values_L.sum() * accelerator.num_processes / count.clamp(min=1)
+
+
+def bag_losses(elm: Elm, batch: Batch, idf_V: Tensor) -> Tensor:
     """Cross-entropy between the target's idf-weighted words and the adapter's output read as a word.
 
-    Only rows with one slot count: of two points neither answers for the text alone. Zero without any.
+    (n,) for the rows with one slot alone: of two points neither answers for the text.
     """
     slots_B = torch.bincount(batch.rows_S, minlength=len(batch.ids_BT))
     single_S = slots_B[batch.rows_S] == 1
@@ -199,8 +238,7 @@ def bag_loss(elm: Elm, batch: Batch, idf_V: Tensor) -> Tensor:
     soft_SD = elm.adapter(batch.points_SE[single_S]).mean(1)
     unit_VD = nn.functional.normalize(table_VD - table_VD.mean(0), dim=-1)
     logits_SV = 16.0 * nn.functional.normalize(soft_SD - table_VD.mean(0), dim=-1) @ unit_VD.T
-    losses_S = -(weight_SV * torch.log_softmax(logits_SV, -1)).sum(-1) / weight_SV.sum(-1).clamp(min=1e-6)
-    return losses_S.sum() / max(1, len(losses_S))
+    return -(weight_SV * torch.log_softmax(logits_SV, -1)).sum(-1) / weight_SV.sum(-1).clamp(min=1e-6)
 
 
 def gate(elm: Elm, examples: Sequence[Example], *, seed: int = 0) -> Gate:

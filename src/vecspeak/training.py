@@ -24,6 +24,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vecspeak.adapter import Adapter
+from vecspeak.decoding import Decoding
 from vecspeak.elm import Elm, Fingerprint
 from vecspeak.errors import ConfigError
 from vecspeak.examples import Example, make_examples, partner_pairs
@@ -31,9 +32,9 @@ from vecspeak.runs import Checkpoint
 from vecspeak.sampling import Sampler
 from vecspeak.space import Space
 from vecspeak.splits import split_entities
-from vecspeak.stages import Progress, Stage, gate, set_trainable, start_adapter, train_stage
+from vecspeak.stages import Progress, Stage, check_processes, gate, processes, set_trainable, start_adapter, train_stage
 from vecspeak.store import POCKET, Change, Manifest, load_base, save
-from vecspeak.tasks import TaskSet, load_tasks
+from vecspeak.tasks import BUNDLED, TaskSet, load_tasks
 from vecspeak.wordspace import embedding_of
 
 SPLIT_COLUMN = "split"
@@ -77,6 +78,8 @@ class TrainConfig(BaseModel):
     """Share of the training entities used, at least one; drawn with the seed, a smaller share from a larger one."""
     vector_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of examples trained with the mean vector; guidance needs some."""
+    decoding: Decoding = Decoding()
+    """How the model answers where a question does not say."""
     adapter: AdapterConfig = AdapterConfig()
     stages: tuple[Stage, ...] = (
         Stage(name="align", train="adapter", steps=500),
@@ -91,16 +94,27 @@ class TrainConfig(BaseModel):
 
 
 def read_config(path: Path) -> TrainConfig:
-    """A config file. Raises ConfigError naming the field that is wrong."""
+    """A config file; paths in it are relative to its folder. Raises ConfigError naming the field that is wrong."""
     try:
-        return TrainConfig.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return _beside(path.parent, TrainConfig.model_validate(tomllib.loads(path.read_text("utf-8"))))
     except FileNotFoundError:
         raise ConfigError(f"No config file {path}. docs/train.md shows one.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"Config file {path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+
+
+def _beside(folder: Path, config: TrainConfig) -> TrainConfig:
+    found: dict[str, Path | str] = {"space": folder / config.space}
+    if config.tasks not in BUNDLED:
+        found["tasks"] = str(folder / config.tasks)
+    if (folder / config.base).is_dir():
+        found["base"] = str(folder / config.base)
+    return config.model_copy(update=found)
 
 
 def train(
@@ -113,6 +127,8 @@ def train(
 ) -> Elm:
     """Train an Elm stage by stage and save it in `run/model`.
 
+    Under `accelerate launch` all processes call it alike; the first of them writes and tells.
+
     Args:
         config: space, base, tasks, stages.
         run: run folder: config.json, metrics.jsonl, checkpoints, gates.json, model.
@@ -122,10 +138,13 @@ def train(
 
     Raises:
         ConfigError: the run folder is taken, or (with resume) belongs to another config; a task's
-            texts are missing; the loss became NaN.
+            texts are missing; a batch is too small for the processes; the loss became NaN.
         SpaceError, TaskError, ModelError: what they name does not load.
     """
-    run = Path(run)
+    run, accelerator = Path(run), processes()  # first, as it gives each process its GPU
+    if not accelerator.is_main_process:
+        on_step, on_event = (lambda progress: None), (lambda event: None)
+    check_processes(config.stages, accelerator.num_processes)
     space, tasks = Space.open(config.space), load_tasks(config.tasks)
     training, held_out = split_examples(space, tasks, seed=config.seed)
     check_run(run, config, resume=resume)
@@ -134,8 +153,10 @@ def train(
         on_event(told)
     on_event(f"{len(training)} training examples, {len(held_out)} held out for the gate")
     elm = new_elm(config, space)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    accelerator.wait_for_everyone()  # all have seen a free folder
+    if accelerator.is_main_process:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if Checkpoint.latest(run) is None:
         r2 = start_adapter(elm, training, start=config.adapter.start, seed=config.seed)
         if config.adapter.start == "texts":
@@ -152,8 +173,11 @@ def train(
         if held_out:
             told = gate(elm, held_out)
             on_event(f"after {stage.name}: {told}")
-            _remember_gate(run, stage.name, told.right, told.shuffled, told.low)
-    save(elm, run / "model", manifest=manifest(elm, config))
+            if accelerator.is_main_process:
+                _remember_gate(run, stage.name, told.right, told.shuffled, told.low)
+    if accelerator.is_main_process:
+        save(elm, run / "model", manifest=manifest(elm, config))
+    accelerator.wait_for_everyone()
     return elm
 
 
@@ -169,7 +193,7 @@ def new_elm(config: TrainConfig, space: Space) -> Elm:
         tokens_per_vector=config.adapter.tokens_per_vector,
         depth=config.adapter.depth,
     )
-    return Elm(base, tokenizer, adapter.to(base.device), fingerprint, space=space)
+    return Elm(base, tokenizer, adapter.to(base.device), fingerprint, space=space, decoding=config.decoding)
 
 
 def split_examples(space: Space, tasks: TaskSet, *, seed: int) -> tuple[list[Example], list[Example]]:
@@ -186,6 +210,8 @@ def split_examples(space: Space, tasks: TaskSet, *, seed: int) -> tuple[list[Exa
         sizes = {"test": tenth, "validation": tenth, "train": len(space) - 2 * tenth}
         side = split_entities(space.ids, pairs=pairs, sizes=sizes, salt=str(seed))
     ids = {name: [id for id in space.ids if side[id] == name] for name in ("train", "validation")}
+    if not ids["train"]:
+        raise ConfigError(f"{space.name!r}: the column {SPLIT_COLUMN} names no entity for training, expected `train`.")
     training = make_examples(space, tasks, ids=ids["train"], pairs=pairs)
     if not training:
         wanted = sorted({column for task in tasks.values() for column in task.columns})
@@ -251,7 +277,7 @@ def manifest(elm: Elm, config: TrainConfig) -> Manifest:
         metric=elm.fingerprint.metric,
         encoder=elm.fingerprint.encoder,
         space=str(config.space.resolve()),
-        tasks=config.tasks,
+        tasks=config.tasks if config.tasks in BUNDLED else str(Path(config.tasks).resolve()),
         decoding=elm.decoding,
         provenance={"config": json.loads(config.model_dump_json())},
     )
