@@ -60,7 +60,10 @@ export async function showLayout(layout: string): Promise<void> {
 }
 
 export function showColour(column: string | null): void {
-  state.wantedColour.value = column ?? "";
+  batch(() => {
+    state.onlyGroup.value = null;
+    state.wantedColour.value = column ?? "";
+  });
   write();
 }
 
@@ -78,8 +81,7 @@ export async function chooseGround(place: [number, number]): Promise<void> {
     const near = geometry.neighbours[0];
     const title = near ? `Empty ground near ${near.title ?? near.id}` : "Empty ground";
     const at = { layout: state.layout.value, x: place[0], y: place[1] };
-    const expression = geometry.point ?? null;
-    take({ expression, vector: expression === null ? geometry.vector : null, title, id: null, at });
+    take({ expression: geometry.point, vector: geometry.point === null ? geometry.vector : null, title, id: null, at });
   } catch (error) {
     if (!isAbort(error)) state.located.value = { kind: "failed", message: reasonOf(error) };
   }

@@ -30,8 +30,8 @@ export interface Neighbour extends Entity {
 
 export interface Geometry {
   label: string;
-  /** An expression that names the same point; none for a raw vector. */
-  point?: string | null;
+  /** An expression that names the same point; null for a raw vector. */
+  point: string | null;
   hypothetical: boolean;
   /** Place on the map, 0..1; null where unknown. */
   x: number | null;

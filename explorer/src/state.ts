@@ -59,6 +59,9 @@ export const colour = computed((): string | null => {
 });
 export const colouring = computed(() => (entities.value ? colourBy(entities.value, colour.value) : null));
 
+/** The one group of the colouring that is shown; null for all. */
+export const onlyGroup = signal<number | null>(null);
+
 export const recipe = signal<Recipe | null>(null);
 /** Both points are asked about at once, instead of one between them. */
 export const comparing = signal(false);

@@ -1,5 +1,6 @@
 import { showLayout, start } from "../actions";
 import * as state from "../state";
+import { layoutName } from "./Legend";
 
 /** What stands in the map's place while there is none. */
 export function Covers({ failure }: { failure: string }) {
@@ -26,7 +27,7 @@ export function Covers({ failure }: { failure: string }) {
       ) : (
         <>
           <p>Laying out the map</p>
-          <p class="note">{loading.layout.toUpperCase()} of all {state.nounFor(2)}. This is done once and kept.</p>
+          <p class="note">{layoutName(loading.layout)} of all {state.nounFor(2)}. This is done once and kept.</p>
           {quick && <button type="button" class="plain" onClick={() => void showLayout("pca")}>Show PCA meanwhile</button>}
         </>
       )}

@@ -121,10 +121,14 @@ function followState(plot: Plot): () => void {
       const rows = state.selection.value;
       if (!first) plot.select(rows);
     }),
+    effect(() => {
+      const only = state.onlyGroup.value;
+      if (!first) void plot.show(only);
+    }),
     effect(() => void (plot.lasso = state.lassoing.value)),
     effect(() => {
       const geometry = state.located.value.kind === "known" ? state.located.value.geometry : null;
-      if (geometry?.x != null && geometry.y != null) plot.show(geometry.x, geometry.y);
+      if (geometry?.x != null && geometry.y != null) plot.reveal(geometry.x, geometry.y);
     }),
   ];
   return () => ends.forEach((end) => end());

@@ -17,8 +17,11 @@ export function Marks({ seen, hovered, cursor }: { seen: Seen; hovered: number |
   const marks = chosen((x, y) => plot.toScreen(x, y));
   const [first, second] = marks.filter(({ kind }) => kind === "end");
   const entities = state.entities.value!;
-  const pointed = cursor ?? hovered;
+  const chosenId = state.recipe.value?.first.id ?? null;
+  const pointed = cursor ?? (hovered !== null && entities.at(hovered).id === chosenId ? null : hovered);
   const tip = pointed === null ? null : { ...entities.at(pointed), place: plot.toScreen(entities.x[pointed]!, entities.y[pointed]!) };
+  /** The label goes to the left where the right has no room for it. */
+  const leftward = (left: number, title: string) => (left + 40 + 8 * title.length > plot.box.width ? "leftward" : "");
   return (
     <div class="marks" aria-hidden="true">
       {first && second && (
@@ -27,14 +30,14 @@ export function Marks({ seen, hovered, cursor }: { seen: Seen; hovered: number |
         </svg>
       )}
       {marks.map(({ left, top, badge, title, kind }) => (
-        <div key={kind + badge} class={`mark ${kind} ${left > plot.box.width * 0.68 ? "leftward" : ""}`} style={{ transform: `translate(${left}px, ${top}px)` }}>
+        <div key={kind + badge} class={`mark ${kind} ${leftward(left, title)}`} style={{ transform: `translate(${left}px, ${top}px)` }}>
           <b>{badge}</b>
           {title && <span>{title}</span>}
         </div>
       ))}
       {tip && (
         <div
-          class={`tip ${cursor === null ? "" : "cursor"} ${tip.place[0] > plot.box.width * 0.68 ? "leftward" : ""}`}
+          class={`tip ${cursor === null ? "" : "cursor"} ${leftward(tip.place[0], tip.title ?? tip.id)}`}
           style={{ transform: `translate(${tip.place[0]}px, ${tip.place[1]}px)` }}
         >
           <span>{tip.title ?? tip.id}</span>

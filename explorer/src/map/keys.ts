@@ -15,7 +15,7 @@ export function keyOnMap(event: KeyboardEvent, plot: Plot, cursor: Signal<number
     cursor.value = next(plot, cursor.value, way);
     if (cursor.value !== null) {
       const { id, title } = entities.at(cursor.value);
-      plot.show(entities.x[cursor.value]!, entities.y[cursor.value]!);
+      plot.reveal(entities.x[cursor.value]!, entities.y[cursor.value]!);
       say(title ?? id);
     }
   } else if (event.key === "Enter" && cursor.value !== null) {

@@ -29,6 +29,8 @@ export class Plot {
   private readonly resizing: ResizeObserver;
   private x: Float32Array = new Float32Array();
   private y: Float32Array = new Float32Array();
+  private groups: Uint8Array = new Uint8Array();
+  private only: number | null = null;
   private matrix: ArrayLike<number> = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
   private width = 1;
   private height = 1;
@@ -68,11 +70,13 @@ export class Plot {
     const transition = moving && x.length === this.x.length && x.length <= 20_000;
     this.x = x;
     this.y = y;
-    this.plot.set({ colorBy: "valueA", pointSize: sizeFor(x.length), pointSizeSelected: 1, pointOutlineWidth: 1.5 } as never);
+    this.groups = groups;
+    this.plot.set({ colorBy: "valueA", pointSize: sizeFor(x.length) * (this.width < 500 ? 0.75 : 1), pointSizeSelected: 1, pointOutlineWidth: 1.5 } as never);
     await this.plot.draw(
       { x: Float32Array.from(x, toGl), y: Float32Array.from(y, toGl), valueA: groups },
       { zDataType: "categorical", transition, transitionDuration: 700 } as never,
     );
+    if (this.only !== null) await this.show(this.only);
     this.events.onView();
   }
 
@@ -94,6 +98,19 @@ export class Plot {
     if (rows.length) this.plot.select(rows, { preventEvent: true });
     else this.plot.deselect({ preventEvent: true });
     this.quiet = false;
+  }
+
+  /** Only the entities of one group, or all. */
+  async show(only: number | null): Promise<void> {
+    this.only = only;
+    const rows = only === null ? [] : Array.from(this.groups.keys()).filter((row) => this.groups[row] === only);
+    if (only === null) await this.plot.unfilter();
+    else await this.plot.filter(rows);
+    this.events.onView();
+  }
+
+  private shown(row: number): boolean {
+    return this.only === null || this.groups[row] === this.only;
   }
 
   set lasso(on: boolean) {
@@ -118,7 +135,7 @@ export class Plot {
   }
 
   /** Brings a place into view, if it is outside. */
-  show(x: number, y: number): void {
+  reveal(x: number, y: number): void {
     const [left, top] = this.toScreen(x, y);
     if (left > 20 && top > 20 && left < this.width - 20 && top < this.height - 20) return;
     const target = [(toGl(x) * this.width) / this.height, toGl(y)] as [number, number];
@@ -154,7 +171,7 @@ export class Plot {
     for (let row = 0; row < this.x.length && rows.length <= limit; row++) {
       const x = this.x[row]!;
       const y = this.y[row]!;
-      if (x >= left && x <= right && y >= low && y <= high) rows.push(row);
+      if (x >= left && x <= right && y >= low && y <= high && this.shown(row)) rows.push(row);
     }
     return rows;
   }
@@ -164,6 +181,7 @@ export class Plot {
     let best = reach * reach;
     let found: number | null = null;
     for (let row = 0; row < this.x.length; row++) {
+      if (!this.shown(row)) continue;
       const [px, py] = this.toScreen(this.x[row]!, this.y[row]!);
       const [dx, dy] = [px - left, py - top];
       if (toward) {
@@ -193,7 +211,7 @@ export class Plot {
   }
 
   private clicked(event: MouseEvent): void {
-    if (Math.hypot(event.clientX - this.pressed[0], event.clientY - this.pressed[1]) > 5) return;
+    if (event.isTrusted && Math.hypot(event.clientX - this.pressed[0], event.clientY - this.pressed[1]) > 5) return;
     const box = this.canvas.getBoundingClientRect();
     const [left, top] = [event.clientX - box.left, event.clientY - box.top];
     const reach = event.isTrusted ? REACH.mouse : REACH.finger;

@@ -84,7 +84,7 @@ function Invitation() {
           </li>
         ))}
       </ul>
-      <p class="note">Press <kbd>/</kbd> to search. The map takes the arrow keys.</p>
+      <p class="note keys">Press <kbd>/</kbd> to search. The map takes the arrow keys.</p>
     </div>
   );
 }

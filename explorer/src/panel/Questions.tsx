@@ -4,7 +4,7 @@ import { Icon } from "../icons";
 import * as state from "../state";
 
 /** Tasks shown before "more". */
-const FIRST = 5;
+const FIRST = 4;
 
 export function Questions() {
   const all = useSignal(false);
