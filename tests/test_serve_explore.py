@@ -10,7 +10,7 @@ from serving import TOYS, serving, toy_served, until
 
 from vecspeak.concepts import load_concepts
 from vecspeak.geometry import parse_point
-from vecspeak.serve.ground import place_of, point_at
+from vecspeak.serve.ground import expression_at, place_of
 from vecspeak.serve.search import Index
 from vecspeak.serve.table import accepted, colour_columns
 from vecspeak.space import Space
@@ -116,6 +116,7 @@ def test_the_geometry_of_an_entity(http, served):
     assert (told["label"], told["hypothetical"], told["x"], told["y"]) == ("3", False, x, y)
     assert told["distance"] == point.distance
     assert told["words"] == served.elm.words(point, 8)
+    assert told["point"] == "3"
     assert np.array_equal(np.float32(told["vector"]), point.vector)
     assert told["row"] == {"id": "3", "title": "Bear 3", "price": None, "tags": ["soft", "new"], "note": "note 3"}
     assert told["neighbours"] == [vars(each) for each in served.space.neighbours(point, 8)]
@@ -126,30 +127,33 @@ def test_the_geometry_of_a_made_point_and_of_its_vector(http):
     assert (told["label"], told["hypothetical"], told["row"]) == ("1:2@0.5", True, None)
     assert 0 <= told["x"] <= 1
     again = http.post("/api/point", json={"vector": told["vector"]}).json()
-    assert {**again, "label": ""} == {**told, "label": ""}
+    assert (again["label"], again["point"]) == ("vector", None)
+    assert {**again, "label": "", "point": ""} == {**told, "label": "", "point": ""}
 
 
 def test_a_place_of_the_map_is_a_point(http, served):
     x, y = served.layouts.get("umap")[5].tolist()
     told = http.post("/api/point", json={"map": [x, y]}).json()
-    assert np.allclose(told["vector"], served.space["5"].vector, atol=1e-3)
-    assert told["neighbours"][0]["id"] == "5"
-    assert (told["hypothetical"], told["x"], told["y"]) == (True, x, y)
+    assert np.array_equal(np.float32(told["vector"]), served.space["5"].vector)
+    assert (told["label"], told["hypothetical"], told["x"], told["y"]) == ("5", False, x, y)
+    # the same point by its expression, which can be pushed and mixed further
     between = http.post("/api/point", json={"map": [0.5, 0.5], "layout": "pca"}).json()
-    assert http.post("/api/point", json={"vector": between["vector"]}).status_code == 200
+    again = http.post("/api/point", json={"point": between["point"]}).json()
+    assert between["hypothetical"] is True
+    assert again["vector"] == between["vector"]
+    assert http.post("/api/point", json={"point": f"({between['point']}):1@0.5"}).status_code == 200
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_a_point_between_places_is_the_weighted_mean_of_what_is_near(tmp_path, metric):
+def test_a_point_between_places_is_the_weighted_sum_of_what_is_near(tmp_path):
     vectors = np.float32([[1, 0], [0, 1], [3, 3]])
-    space = Space.create(tmp_path / "s.lance", ids=["a", "b", "c"], vectors=vectors, name="s", metric=metric)
+    space = Space.create(tmp_path / "s.lance", ids=["a", "b", "c: d"], vectors=vectors, name="s", metric="euclidean")
     places = np.float32([[0, 0], [1, 0], [0, 1000]])
-    assert np.allclose(
-        point_at(space, places, 0.5, 0).vector, [0.5**0.5] * 2 if metric == "cosine" else [0.5, 0.5], atol=1e-3
-    )
-    third = point_at(space, places, 0.25, 0).vector  # weights 1/0.0625 and 1/0.5625
-    assert third[0] / third[1] == pytest.approx(9, rel=1e-3)
+    assert expression_at(space, places, 0.5, 0) == "a*0.5000 + b*0.5000"
+    assert expression_at(space, places, 0.25, 0) == "a*0.9000 + b*0.1000"  # weights 1/0.0625 and 1/0.5625
+    assert expression_at(space, places, 0, 1000) == '"c: d"*1.0000'
+    assert parse_point(space, expression_at(space, places, 0, 1000)).id == "c: d"
     assert place_of(space, places, space["b"]) == (1, 0)
+    assert place_of(space, places, space.point(np.float32([0.9, 0.1]))) == (0, 0)
 
 
 # ---- concepts

@@ -13,7 +13,7 @@ from vecspeak.elm import caution_at
 from vecspeak.geometry import parse_point
 from vecspeak.serve.chat import number
 from vecspeak.serve.failures import ERRORS
-from vecspeak.serve.ground import place_of, point_at
+from vecspeak.serve.ground import expression_at, place_of
 from vecspeak.serve.messages import Expression, Vector
 from vecspeak.serve.replies import (
     ConceptReply,
@@ -38,6 +38,21 @@ router = APIRouter(prefix="/api", responses=ERRORS)
 
 COMPUTING: dict[int | str, dict[str, Any]] = {202: {"description": "Being computed; ask again in a second."}}
 ARROW = "application/vnd.apache.arrow.stream"
+TITLES = {
+    "five_positive": "Five strengths",
+    "five_negative": "Five weaknesses",
+    "convince1": "Convince",
+    "convince2": "Convince again",
+    "convince3": "Convince once more",
+    "dissuade1": "Dissuade",
+    "dissuade2": "Dissuade again",
+    "why_like_nn": "Why like both",
+    "diff_than_nn": "Difference",
+    "common_with_nn": "In common",
+    "user_profile": "Profile",
+}
+"""Tasks whose names would tell a person little."""
+
 LayoutName = Literal["umap", "pca", "tsne"]
 Layout = Annotated[LayoutName | None, Query(description="The server's default if left out.")]
 Id = Annotated[str, Field(max_length=2000)]
@@ -79,7 +94,6 @@ def model(request: Request) -> ModelReply:
     """What is served."""
     served: Served = request.app.state.served
     space = served.space
-    one = next((task for task in served.tasks if len(task.slots) == 1), None)
     return ModelReply(
         model=served.name,
         space=SpaceReply(
@@ -89,7 +103,7 @@ def model(request: Request) -> ModelReply:
             metric=space.metric,
             columns=list(served.tables.colours),
             id_example=space.ids[0],
-            slot=one.slots[0] if one else "x",
+            slot=served.slot,
         ),
         layouts=list(served.layouts.names),
         default_layout=served.layouts.default,
@@ -108,7 +122,7 @@ def tasks(request: Request) -> TasksReply:
         tasks=[
             TaskReply(
                 name=task.name,
-                title=task.name.replace("_", " ").capitalize(),
+                title=TITLES.get(task.name) or task.name.replace("_", " ").capitalize(),
                 prompt=task.prompts[0],
                 slots=list(task.slots),
             )
@@ -165,14 +179,19 @@ def point(request: Request, body: PointRequest) -> Any:
     places_N2 = served.layouts.get(body.layout or served.layouts.default)
     if body.map is not None and places_N2 is None:
         return computing()
-    if body.map is not None and places_N2 is not None:
-        x, y = body.map
-        return described(point_at(served.space, places_N2, x, y), (x, y), served)
-    if body.point is not None:
-        made = parse_point(served.space, body.point, directions=served.concepts.directions())
+    if body.vector is not None:
+        made, text = served.space.point(np.asarray(body.vector), label="vector"), None
     else:
-        made = served.space.point(np.asarray(body.vector), label="vector")
-    return described(made, None if places_N2 is None else place_of(served.space, places_N2, made), served)
+        text = body.point
+        if body.map is not None and places_N2 is not None:
+            text = expression_at(served.space, places_N2, *body.map)
+        assert text is not None
+        made = parse_point(served.space, text, directions=served.concepts.directions())
+    if body.map is not None:
+        place = body.map[0], body.map[1]
+    else:
+        place = None if places_N2 is None else place_of(served.space, places_N2, made)
+    return described(made, text, place, served)
 
 
 @router.get("/concepts")
@@ -208,12 +227,13 @@ def near(point: Point, k: int, served: Served) -> list[NeighbourReply]:
     return [NeighbourReply(**vars(neighbour)) for neighbour in served.space.neighbours(point, k)]
 
 
-def described(point: Point, place: tuple[float, float] | None, served: Served) -> PointReply:
-    """All that is known of a point without asking."""
+def described(point: Point, text: str | None, place: tuple[float, float] | None, served: Served) -> PointReply:
+    """All that is known of a point without asking; `text` is the expression it was made by."""
     distance = number(point.distance)
     row = None if point.id is None else served.space.row(point.id)
     return PointReply(
         label=point.label,
+        point=text,
         hypothetical=point.id is None,
         x=place and place[0],
         y=place and place[1],

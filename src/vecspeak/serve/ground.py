@@ -3,29 +3,23 @@
 import numpy as np
 
 from vecspeak.errors import PointError
-from vecspeak.space import Point, Space, at_length
+from vecspeak.space import Point, Space, name_in_expression
 
 NEAR = 8
 """Entities that a place, or a point's place, is made of."""
 
 
-def point_at(space: Space, places_N2: np.ndarray, x: float, y: float) -> Point:
-    """The point that would lie at a place: the mean of the nearest entities' vectors, nearer ones counting more.
+def expression_at(space: Space, places_N2: np.ndarray, x: float, y: float) -> str:
+    """The point that would lie at a place, as `geometry.parse_point` reads it: `296*0.61 + 356*0.39`.
 
-    Weights fall with the square of the distance (Shepard 1968); under cosine the length is the mean of theirs.
-
-    Raises:
-        PointError: vectors that cancel out.
+    A sum of the nearest entities; their weights fall with the square of the distance (Shepard 1968).
     """
     squared_N = ((places_N2 - np.array([x, y])) ** 2).sum(1)
-    near = np.argsort(squared_N, kind="stable")[:NEAR]
+    near = np.argsort(squared_N, kind="stable")[:NEAR].tolist()
     weights = 1 / (squared_N[near] + 1e-8)
-    weights /= weights.sum()
-    vectors_KE = space.vectors[near].astype(np.float64)
-    vector_E = weights @ vectors_KE
-    if space.metric == "cosine":
-        vector_E = at_length(vector_E, float(weights @ np.linalg.norm(vectors_KE, axis=1)), what="The entities there")
-    return space.point(vector_E.astype(np.float32), label=f"map({x:.3f},{y:.3f})")
+    shares = [f"{weight:.4f}" for weight in weights / weights.sum()]
+    terms = zip(near, shares, strict=True)
+    return " + ".join(f"{name_in_expression(space.ids[row])}*{share}" for row, share in terms if float(share))
 
 
 def place_of(space: Space, places_N2: np.ndarray, point: Point) -> tuple[float, float] | None:

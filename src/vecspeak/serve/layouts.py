@@ -113,7 +113,7 @@ class Layouts:
 
 def digest_of(space: Space) -> str:
     """Of the vectors: a space that has changed has other layouts."""
-    return hashlib.blake2b(memoryview(space.vectors), digest_size=8).hexdigest()
+    return hashlib.blake2b(space.vectors.data, digest_size=8).hexdigest()
 
 
 def layout_names(space: Space) -> tuple[str, ...]:

@@ -70,6 +70,8 @@ class PointReply(BaseModel):
     """The geometry of a point."""
 
     label: str
+    point: str | None
+    """The expression that makes it, to be pushed, mixed and linked to; null for a vector."""
     hypothetical: bool
     """No entity is this point."""
     x: float | None

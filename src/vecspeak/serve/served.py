@@ -87,9 +87,14 @@ class Served:
         self.engine = Engine(self.elm, limits=self.limits, metrics=self.metrics)
 
     @property
+    def slot(self) -> str:
+        """What the model's questions call an entity."""
+        return next((task.slots[0] for task in self.tasks if len(task.slots) == 1), "x")
+
+    @property
     def has_users(self) -> bool:
-        """Whether rows of the space are people: the behavioural spaces say so in the column `kind`."""
-        return "kind" in self.space.columns and "user" in set(self.space.column("kind"))
+        """Whether rows of the space are people: all of them, or those that the column `kind` says so of."""
+        return self.slot == "user" or ("kind" in self.space.columns and "user" in self.space.column("kind"))
 
     def close(self) -> None:
         """Finish what runs."""
