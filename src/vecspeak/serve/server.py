@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import re
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -47,9 +48,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 def access_to(host: str, token: str | None) -> Access:
     """Who may ask on that host. Raises ConfigError beyond loopback without a token, or with one that can be guessed."""
-    if token is not None and len(token) < SHORTEST_TOKEN:
-        raise ConfigError(f"The token has {len(token)} characters; expected at least {SHORTEST_TOKEN}.")
     if token is not None:
+        if not re.fullmatch(rf"[!-~]{{{SHORTEST_TOKEN},}}", token):
+            raise ConfigError(
+                f"The token needs at least {SHORTEST_TOKEN} characters, letters, digits or signs, no blanks."
+            )
         return Access(token)
     if not is_loopback(host):
         raise ConfigError(
