@@ -9,6 +9,7 @@ import torch
 from tiny import CONFIGS, V, base
 from transformers import AutoModelForCausalLM, Qwen3NextConfig
 
+from vecspeak import decoding
 from vecspeak.decoding import PLAUSIBLE, Decoder, Decoding, Row, Token, run
 from vecspeak.errors import ConfigError
 from vecspeak.keyvalues import keeps_only_attention, shared_columns
@@ -148,6 +149,19 @@ def test_rows_that_join_later_are_those_alone(model, ends, options):
     alone = [decoded(model, {0: row})[0] for row in rows.values()]
     assert decoded(model, rows, at_once=3) == alone
     assert len({len(answer) for answer in alone}) > 1, "rows should finish at different times"
+
+
+@pytest.mark.parametrize("options", [{}, {"guidance": 1.5}], ids=["greedy", "guided"])
+def test_rows_take_the_lanes_of_ended_ones_in_place(model, ends, options, monkeypatch):
+    prompts = [prompt_ids(length, seed=length) for length in (7, 9, 8, 6, 7, 5, 8, 7, 6, 9)]
+    means = [torch.full_like(prompt, 9) for prompt in prompts] if options else None
+    rows = rows_of(model, prompts, unguided=means, **options)
+    alone = [decoded(model, {0: row})[0] for row in rows.values()]
+    replaced = []
+    in_place = decoding._Batch.replace
+    monkeypatch.setattr(decoding._Batch, "replace", lambda *both: replaced.append(in_place(*both)) or replaced[-1])
+    assert decoded(model, rows, at_once=4) == alone
+    assert any(replaced)
 
 
 def mixed_rows(model) -> dict[int, Row]:

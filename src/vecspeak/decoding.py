@@ -130,6 +130,8 @@ class Decoder:
     def step(self) -> dict[Hashable, Token]:
         """The next token of every running row; a row that ends with it is gone afterwards."""
         told: dict[Hashable, Token] = {}
+        for batch in self._batches if self._joins and not self._waiting else ():
+            batch.pack()  # nobody waits for the lanes that are free
         for batch in self._batches:
             told |= batch.choose(batch.forward(self._base), self._ends)
         newcomers, self._waiting = self._waiting, []
@@ -140,10 +142,12 @@ class Decoder:
         self.drop({key for key, token in told.items() if token.end})
         if self._joins and self._batches:
             first, *others = self._batches
-            first.pack()
             for other in others:
-                other.pack()
-                first.join(other)
+                if not first.replace(other):
+                    first.pack()
+                    other.pack()
+                    first.join(other)
+            first.trim()
             self._batches = [first]
         return told
 
@@ -248,9 +252,43 @@ class _Batch:
         companions = [len(self.rows) + g for g, i in enumerate(self.guided) if not self.rows[i].gone]
         lanes_L = torch.tensor([*kept, *companions], device=self.mask_LW.device)
         mask_LW = self.mask_LW[lanes_L]
-        lead = int((mask_LW.amax(0).cumsum(0) == 0).sum())
+        lead = _leading_blanks(mask_LW)
         self.cache.keep(lanes_L, lead=lead)
         self.rows, self.mask_LW = [self.rows[i] for i in kept], mask_LW[:, lead:]
+
+    def replace(self, other: "_Batch") -> bool:
+        """Take in the rows of another batch where rows are gone, and copy no others; False where they do not fit.
+
+        They fit where each finds one that has a companion lane as it has, and no prompt is longer than the columns.
+        """
+        free: dict[bool, list[int]] = {False: [], True: []}
+        for i, row in enumerate(self.rows):
+            if row.gone:
+                free[row.decoding.guidance > 0].append(i)
+        width, new_width = self.mask_LW.shape[1], other.mask_LW.shape[1]
+        of_kind = {kind: sum((row.decoding.guidance > 0) == kind for row in other.rows) for kind in free}
+        if new_width > width or any(count > len(free[kind]) for kind, count in of_kind.items()):
+            return False
+        places = [free[row.decoding.guidance > 0].pop(0) for row in other.rows]
+        lane_of = {i: len(self.rows) + g for g, i in enumerate(self.guided)}
+        lanes_L = torch.tensor([*places, *(lane_of[places[i]] for i in other.guided)], device=self.mask_LW.device)
+        self.cache.replace(other.cache, lanes=lanes_L)
+        self.mask_LW[lanes_L] = 0
+        self.mask_LW[lanes_L, width - new_width :] = other.mask_LW
+        for place, row in zip(places, other.rows, strict=True):
+            self.rows[place] = row
+        return True
+
+    def trim(self) -> None:
+        """Leave out the columns that only rows that are gone have used."""
+        gone = [i for i, row in enumerate(self.rows) if row.gone]
+        if not gone:
+            return
+        companions = [len(self.rows) + g for g, i in enumerate(self.guided) if self.rows[i].gone]
+        self.mask_LW[[*gone, *companions], :-1] = 0  # but for one: attention to nothing is not a number
+        if lead := _leading_blanks(self.mask_LW):
+            self.cache.trim(lead)
+            self.mask_LW = self.mask_LW[:, lead:]
 
     def join(self, other: "_Batch") -> None:
         """Take in the rows of another batch, behind the own."""
@@ -287,6 +325,11 @@ def _prefilled(base: PreTrainedModel, rows: list[_Running], *, joins: bool) -> t
         found.keep(lanes_L) if joins else found.batch_select_indices(lanes_L)
         logits_LV, mask_LT = logits_LV[lanes_L], mask_LT[lanes_L]
     return _Batch(rows, mask_LT, found), logits_LV
+
+
+def _leading_blanks(mask_LW: Tensor) -> int:
+    """Columns before the first that any lane uses."""
+    return int((mask_LW.amax(0).cumsum(0) == 0).sum())
 
 
 def _padded_left(lanes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -20,24 +20,35 @@ class GrowingLayer(DynamicLayer):
     keys: Tensor
     values: Tensor
     _buffers: tuple[Tensor, Tensor]
+    _lead: int = 0
+    """Columns of the buffers before those in view."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.hold(key_states, value_states)
             return self.keys, self.values
-        start, end = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
-        if end > self._buffers[0].shape[-2]:
-            self.hold(self.keys, self.values, room=end - start + ROOM)
+        width, added = self.keys.shape[-2], key_states.shape[-2]
+        if self._lead + width + added > self._buffers[0].shape[-2]:
+            self.hold(self.keys, self.values, room=added + ROOM)
+        start = self._lead + width
         for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, start:end] = new
-        self._show(end)
+            buffer[:, :, start : start + added] = new
+        self._show(width + added)
         return self.keys, self.values
 
     def hold(self, keys: Tensor, values: Tensor, *, room: int = ROOM) -> None:
         """Copy these into new buffers."""
-        self._buffers = (_with_room(keys, room), _with_room(values, room))
+        self._buffers, self._lead = (_with_room(keys, room), _with_room(values, room)), 0
         self._show(keys.shape[-2])
+
+    def trim(self, lead: int) -> None:
+        self._lead += lead
+        self._show(self.keys.shape[-2] - lead)
+
+    def replace(self, other: "GrowingLayer", *, lanes: Tensor) -> None:
+        for own, new in ((self.keys, other.keys), (self.values, other.values)):
+            own[lanes, :, own.shape[-2] - new.shape[-2] :] = new
 
     def keep(self, lanes: Tensor, *, lead: int) -> None:
         self.hold(self.keys[lanes, :, lead:], self.values[lanes, :, lead:])
@@ -45,11 +56,11 @@ class GrowingLayer(DynamicLayer):
     def join(self, other: "GrowingLayer", *, mine: Tensor, others: Tensor) -> None:
         places = (mine, others)
         self._buffers = (_joined((self.keys, other.keys), places), _joined((self.values, other.values), places))
+        self._lead = 0
         self._show(max(self.keys.shape[-2], other.keys.shape[-2]))
 
     def _show(self, width: int) -> None:
-        keys, values = self._buffers
-        self.keys, self.values = keys[:, :, :width], values[:, :, :width]
+        self.keys, self.values = (buffer[:, :, self._lead : self._lead + width] for buffer in self._buffers)
 
 
 def _with_room(states: Tensor, room: int) -> Tensor:
@@ -83,6 +94,16 @@ class KeyValues(Cache):
         """Take in another cache: own lanes go to the places `mine`, the other's to `others`, together 0..L-1."""
         for layer, new in zip(self._filled(), other._filled(), strict=True):
             layer.join(new, mine=mine, others=others)
+
+    def trim(self, lead: int) -> None:
+        """Leave out the first `lead` columns; nothing is copied."""
+        for layer in self._filled():
+            layer.trim(lead)
+
+    def replace(self, other: "KeyValues", *, lanes: Tensor) -> None:
+        """Put another cache, no wider than this one, in the place of `lanes`; left of it stays what they held."""
+        for layer, new in zip(self._filled(), other._filled(), strict=True):
+            layer.replace(new, lanes=lanes)
 
     def _filled(self) -> list[GrowingLayer]:
         # a layer that reads the cache of another has none of its own
