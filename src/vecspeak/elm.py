@@ -376,7 +376,7 @@ class Elm(nn.Module):
             for a, embeds_TD in zip(asked, embeds, strict=True)
         ]
 
-    def read(self, ids: Sequence[int]) -> str:
+    def read(self, ids: list[int]) -> str:
         """The text of an answer's tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
