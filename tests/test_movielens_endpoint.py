@@ -14,9 +14,10 @@ import pytest
 from pydantic import ValidationError
 
 from vecspeak.cli import main
+from vecspeak.endpoint import MAX_RETRIES
 from vecspeak.errors import ConfigError, ModelError, SpaceError
 from vecspeak.movielens import experiment
-from vecspeak.movielens.endpoint import MAX_RETRIES, endpoint
+from vecspeak.movielens.endpoint import endpoint
 from vecspeak.movielens.experiment import run_experiment
 from vecspeak.movielens.made_points import remote_rivals
 from vecspeak.movielens.settings import Settings, Told
@@ -68,12 +69,10 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """On a free port; the client waits hundredths of a second between attempts, not seconds."""
-    import openai._base_client
-
     for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(proxy, raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setattr("vecspeak.endpoint.FIRST_PAUSE_S", 0.01)
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):
@@ -215,17 +214,17 @@ def test_what_is_no_chat_completion(server: Server, body: str) -> None:
 def test_no_connection(server: Server) -> None:
     server.url = "http://127.0.0.1:9/v1"  # the port of the discard service, which nothing serves
     assert "cannot be reached. Check the URL and that the server runs: " in (message := failure(server))
-    assert "refused" in message
+    assert "connection" in message
 
 
 def test_no_answer_in_time(server: Server) -> None:
     def late(prompt: str) -> Reply:
-        time.sleep(0.3)
+        time.sleep(0.6)
         return completion("late")
 
     server.reply = late
     with pytest.raises(ModelError, match="cannot be reached"):
-        endpoint(server.url, "m", key=KEY, timeout_s=0.02)(["p"])
+        endpoint(server.url, "m", key=KEY, timeout_s=0.15)(["p"])
     assert len(server.asked) == 1 + MAX_RETRIES
 
 
@@ -240,7 +239,7 @@ def test_what_can_be_no_url_or_key() -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ConfigError, match=r"pip install 'vecspeak\[movielens\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'vecspeak\[teacher\]'"):
         endpoint("http://x/v1", "m", key=None)
 
 

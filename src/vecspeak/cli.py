@@ -10,6 +10,7 @@ import typer
 from vecspeak.cli_ask import ask
 from vecspeak.cli_concept import concept_app
 from vecspeak.cli_explore import compare, gaps, label
+from vecspeak.cli_export import export_app
 from vecspeak.cli_init import init
 from vecspeak.cli_movielens import movielens
 from vecspeak.cli_narrate import narrate
@@ -17,6 +18,7 @@ from vecspeak.cli_rate import rate_app
 from vecspeak.cli_reinforce import reinforce
 from vecspeak.cli_serve import serve
 from vecspeak.cli_space import space_app
+from vecspeak.cli_teach import teach
 from vecspeak.cli_train import ablate, evaluate, train
 from vecspeak.errors import VecspeakError
 from vecspeak.imports import fast_imports
@@ -25,6 +27,7 @@ app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="As
 app.add_typer(space_app, name="space")
 app.add_typer(concept_app, name="concept")
 app.add_typer(rate_app, name="rate")
+app.add_typer(export_app, name="export")
 # every slot of a prompt is an option of its own name
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(ask)
 app.command()(narrate)
@@ -32,6 +35,7 @@ app.command()(label)
 app.command()(compare)
 app.command()(gaps)
 app.command()(init)
+app.command()(teach)
 app.command()(train)
 app.command()(ablate)
 app.command()(evaluate)

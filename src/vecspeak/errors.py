@@ -9,6 +9,7 @@ VecspeakError
 ├── EncoderError (ValueError)     an encoder that is missing or does not match the space
 ├── ConfigError (ValueError)      a training or run setting that cannot work
 ├── ModelError (ValueError)       a model that does not load, does not fit or does not answer
+├── TeacherError (ValueError)     targets that cannot be asked for: no source, no budget, files that do not fit
 └── RatingError (ValueError)      a report that cannot be rated, or ratings that cannot be read
 """
 
@@ -47,6 +48,10 @@ class ConfigError(VecspeakError, ValueError):
 
 class ModelError(VecspeakError, ValueError):
     """A model that does not load, does not fit or does not answer."""
+
+
+class TeacherError(VecspeakError, ValueError):
+    """Targets that cannot be asked for or kept."""
 
 
 class RatingError(VecspeakError, ValueError):

@@ -7,17 +7,19 @@
 | .jsonl   | pyarrow, one object per line                                 |
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv, parquet
 from pyarrow import json as arrow_json
 
 from vecspeak.errors import SpaceError
 from vecspeak.reading import LONGEST_LINE
 from vecspeak.spacefile import one_line
+
+_PADDED = re.compile(r"0\d")
 
 SHOWN = 3
 """Ids quoted in a message."""
@@ -142,7 +144,7 @@ def _read_csv(path: Path) -> pa.Table:
     strings = csv.read_csv(
         path, convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())), **options
     )
-    padded = [name for name in names if pc.any(pc.match_substring_regex(strings.column(name), r"^0\d")).as_py()]
+    padded = [n for n in names if any(text and _PADDED.match(text) for text in strings.column(n).to_pylist())]
     types = dict.fromkeys(padded, pa.string())
     return csv.read_csv(
         path,

@@ -310,7 +310,7 @@ def _title(values: Mapping[str, pa.Array], wanted: str | None) -> str | None:
         raise SpaceError(f"There is no title column {wanted!r}. One of: {', '.join(values) or 'none at all'}.")
     if wanted not in (None, "title") and "title" in values:
         raise SpaceError(f"There is a column 'title' beside {wanted!r}, which would become it; rename one.")
-    known = {name.lower(): name for name in reversed(values) if _is_text(values[name].type)}
+    known = {name.lower(): name for name in reversed(list(values)) if _is_text(values[name].type)}
     return wanted or ("title" if "title" in known else known.get("title") or known.get("name"))
 
 

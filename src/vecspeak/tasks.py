@@ -36,6 +36,9 @@ class Task(BaseModel):
     """Paraphrases; each names every slot once."""
     sentences: Annotated[int, Field(ge=1)] | None = None
     """Keep only the first sentences of the target."""
+    teacher: str | None = None
+    """What a teacher is asked, to write the target: a template over the entity's columns, as in
+    `"Who is this for? {text}"`. The target is then one column, which `vecspeak teach` fills."""
 
     @model_validator(mode="after")
     def _slots_match(self) -> "Task":
@@ -54,6 +57,16 @@ class Task(BaseModel):
                     f"target {self.target!r} holds {{{slot}.{column}}}, expected {{column}} or {{slot.column}} "
                     f"with a slot of {list(self.slots)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_fills_a_column(self) -> "Task":
+        if self.teacher is None:
+            return self
+        if not fields(self.teacher):
+            raise ValueError(f"teacher {self.teacher!r} names no column to read, as in 'Who is this for? {{text}}'")
+        if len(self.slots) > 1 or self.target != f"{{{self.columns[0]}}}" or "." in self.target:
+            raise ValueError(f"a teacher writes the one column of a one-slot task; target is {self.target!r}")
         return self
 
     @property
