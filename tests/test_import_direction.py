@@ -18,7 +18,7 @@ ORDER = [
     *["reading", "read_tables", "read_arrays", "importing", "factors", "geometry", "encode", "concepts", "tasks"],
     *["read_texts", "survey", "endpoint"],
     *["examples", "sampling", "batching", "keyvalues", "decoding", "elm"],
-    *["store", "teacher"],
+    *["store", "export", "teacher"],
     *["maps", "labels", "compare", "gaps"],
     *["runs", "stages", "training", "estimates", "starting", "parts", "narrate", "narrate_ray", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
