@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from vecspeak import Elm, Point, Space
-from vecspeak.elm import Question
+from vecspeak.answers import Question
 from vecspeak.metrics import Interval, unit_rows
 
 RESAMPLES = 1000

@@ -357,6 +357,7 @@ def test_an_answer_ends_with_the_tokenizers_end_token_or_the_bases(monkeypatch):
         ({"frequency_penalty": 3}, "frequency_penalty is 3; expected -2 to 2"),
         ({"best_of": 0}, "best_of is 0"),
         ({"best_of": 65}, "best_of is 65"),
+        ({"chosen_by": "chance"}, "chosen_by is 'chance'; expected consistency or support"),
     ],
 )
 def test_values_out_of_range_are_refused(options, match):

@@ -9,10 +9,11 @@ import tiny
 import torch
 from tiny import CONFIGS, WINDOW, E, LetterEncoder, V, tokenizer, vectors
 
+from vecspeak.answers import Question
 from vecspeak.batching import target_ids
 from vecspeak.bundled import load_bundled
 from vecspeak.decoding import Decoder, Decoding, Token
-from vecspeak.elm import MAX_TARGET_TOKENS, Elm, Question
+from vecspeak.elm import MAX_TARGET_TOKENS, Elm
 from vecspeak.errors import ConfigError, EncoderError, PointError, PromptError
 from vecspeak.examples import Example
 from vecspeak.prompts import render
@@ -236,6 +237,39 @@ def test_best_of_returns_the_most_consistent_candidate(judged):
     assert judged.ask("Describe {x}.", x=point, **options).text in {c.text for c in answer.candidates}
 
 
+@torch.no_grad()
+def support_by_hand(elm: Elm, prompt: str, vector: np.ndarray, ids: list[int]) -> float:
+    """Log-likelihood of the tokens with the vector, less that with the mean vector: one row, full logits."""
+    found = []
+    for point in (vector, elm.fingerprint.mean):
+        start = by_hand(elm, Example("", prompt, {"x": point}, "", ()))
+        embeds = torch.cat([start, elm.base.get_input_embeddings()(torch.tensor([ids]))], 1)
+        logits_TV = elm.base(inputs_embeds=embeds, use_cache=False).logits[0, start.shape[1] - 1 : -1]
+        found.append(torch.log_softmax(logits_TV.double(), -1)[torch.arange(len(ids)), ids].sum().item())
+    return found[0] - found[1]
+
+
+def test_support_is_what_the_point_adds_to_the_likelihood(elm):
+    prompts, answers = ["Describe {x}.", "{x}", "Tell me what {x} is about.", "{x}"], [[7, 8, 9], [4], [20, 21], []]
+    asked = [elm.check(Question(prompt, {"x": A}), Decoding(max_tokens=3)) for prompt in prompts]
+    expected = [support_by_hand(elm, p, A, ids) if ids else 0.0 for p, ids in zip(prompts, answers, strict=True)]
+    np.testing.assert_allclose(elm.support(asked, answers), expected, atol=1e-4)
+    np.testing.assert_allclose(elm.support(asked, answers, batch_size=1), expected, atol=1e-4)
+
+
+def test_best_by_support_needs_no_encoder(llama, judged):
+    options = {"max_tokens": 8, "temperature": 1.0, "seed": 2, "best_of": 6}
+    answer = llama.ask("Describe {x}.", x=A, **options)
+    supports = [candidate.support for candidate in answer.candidates]
+    assert supports == sorted(supports, reverse=True) and len(set(supports)) > 1
+    assert answer.text == answer.candidates[0].text
+    assert {candidate.consistency for candidate in answer.candidates} == {None}
+    chosen = judged.ask("Describe {x}.", x=A, chosen_by="support", **options)
+    other = judged.ask("Describe {x}.", x=A, chosen_by="consistency", **options)
+    assert sorted(c.text for c in chosen.candidates) == sorted(c.text for c in other.candidates)
+    assert chosen.text == answer.text and chosen.candidates[0].support == max(c.support for c in other.candidates)
+
+
 def test_consistency_with_two_points_is_the_mean_of_both(judged):
     answer = judged.ask("Compare {x} with {y}.", max_tokens=8, x=3 * A, y=B)
     text_E = LetterEncoder().encode([answer.text])[0]
@@ -332,9 +366,9 @@ def test_one_bad_question_stops_all_before_any_answer(llama, monkeypatch):
         llama.ask_many([*QUESTIONS, Question("Describe it.", {})], decoding=Decoding(max_tokens=2))
 
 
-def test_best_of_needs_an_encoder(llama):
-    with pytest.raises(EncoderError, match="names no encoder"):
-        llama.ask("{x}", best_of=2, x=A)
+def test_choosing_by_consistency_needs_an_encoder(llama):
+    with pytest.raises(EncoderError, match="names no encoder. Choose by support"):
+        llama.ask("{x}", best_of=2, chosen_by="consistency", x=A)
 
 
 def test_more_tokens_than_positions_are_refused(llama):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from vecspeak.answers import Candidate
 from vecspeak.decoding import Decoding
 from vecspeak.encode import Encoder
 from vecspeak.errors import ConfigError, EncoderError, SpaceError
@@ -68,7 +69,8 @@ class FakeElm:
 
     def ask_many(self, questions, *, decoding):
         self.asked += [(question.prompt, self._ids(question), decoding) for question in questions]
-        return [SimpleNamespace(text=self._reply(question.prompt, self._ids(question))) for question in questions]
+        texts = [self._reply(question.prompt, self._ids(question)) for question in questions]
+        return [SimpleNamespace(text=text, consistency=None, candidates=()) for text in texts]
 
     def loss(self, examples):
         return np.array([1.0 if self._blind else self._loss(example) for example in examples])
@@ -198,10 +200,12 @@ def test_a_limit_asks_less_and_keeps_the_candidates(space):
 
 
 def test_answers_chosen_by_the_measure_stand_apart(space):
-    decodings = {"greedy": Decoding(), "best of 4": Decoding(best_of=4)}
+    by_support = Decoding(best_of=4, chosen_by="support")
+    decodings = {"greedy": Decoding(), "by support": by_support, "best of 4": Decoding(best_of=4)}
     report = evaluate(echo(space), space, TASKS, decodings=decodings)
     assert [(scores.name, scores.kind) for scores in report.tasks[0].texts] == [
         ("greedy", "decoding"),
+        ("by support", "decoding"),
         ("best of 4", "selected"),
         (TEACHER, "control"),
         (NEAREST, "control"),
@@ -213,6 +217,7 @@ def test_answers_chosen_by_the_measure_stand_apart(space):
     assert headings == [
         "## Answers",
         "### greedy",
+        "### by support",
         "## Answers selected by the measure itself",
         "### best of 4",
         "## Controls",
@@ -335,6 +340,29 @@ def test_kept_answers_are_recalled_and_give_the_same_report(space, tmp_path):
     next((tmp_path / "answers").iterdir()).unlink()
     evaluate(elm, space, TASKS, decodings=GREEDY, answers=tmp_path / "answers")
     assert 2 * asked <= len(elm.asked) < 3 * asked
+
+
+def test_samples_are_asked_for_once_whatever_chooses_among_them(space, tmp_path):
+    """The first sample has the model's support, the second is the teacher's text."""
+
+    class Sampling(FakeElm):
+        def ask_many(self, questions, *, decoding):
+            answers = super().ask_many(questions, decoding=decoding)
+            for answer in answers if decoding.best_of > 1 else ():
+                answer.candidates = (Candidate("off the point", 0.1, 9.0), Candidate(answer.text, 0.9, 1.0))
+            return answers
+
+    decodings = {
+        f"by {judge}": Decoding(best_of=2, chosen_by=judge) for judge in ("support", "consistency")
+    } | GREEDY  # fmt: skip
+    for folder in (None, tmp_path / "answers", tmp_path / "answers"):
+        elm = Sampling(space, echo(space)._reply)
+        report = evaluate(elm, space, TASKS, decodings=decodings, answers=folder)
+        for task in report.tasks:
+            by = {scores.name: scores for scores in task.texts}
+            assert by["by support"].sc.value < 0.2 and by["by consistency"].sc == by["greedy"].sc
+        assert len({(prompt, ids, d.best_of) for prompt, ids, d in elm.asked}) == len(elm.asked)
+    assert not elm.asked, "all was kept"
 
 
 def test_another_space_judges_where_the_vectors_are_no_texts(space, tmp_path, monkeypatch):

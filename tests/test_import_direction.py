@@ -17,7 +17,7 @@ ORDER = [
     *["nearest", "spacefile", "space", "prompts", "adapter", "wordspace", "metrics", "splits", "muon", "fits"],
     *["reading", "read_tables", "read_arrays", "importing", "factors", "geometry", "encode", "concepts", "tasks"],
     *["read_texts", "survey", "endpoint"],
-    *["examples", "sampling", "batching", "keyvalues", "decoding", "elm"],
+    *["examples", "sampling", "batching", "keyvalues", "decoding", "answers", "elm"],
     *["store", "export", "teacher"],
     *["maps", "labels", "compare", "gaps"],
     *["runs", "stages", "training", "estimates", "starting", "parts", "narrate", "narrate_ray", "bundled"],

@@ -11,9 +11,10 @@ from tiny import E, LetterEncoder, vectors
 
 from vecspeak import reinforce as module
 from vecspeak import store
+from vecspeak.answers import Question
 from vecspeak.cli import main
 from vecspeak.decoding import Decoding
-from vecspeak.elm import Elm, Question
+from vecspeak.elm import Elm
 from vecspeak.errors import ConfigError, EncoderError, ModelError, SpaceError, TaskError
 from vecspeak.metrics import Interval
 from vecspeak.reinforce import (

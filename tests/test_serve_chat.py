@@ -111,7 +111,7 @@ def test_three_turns_about_the_same_point(client, served):
 
 
 def asked(served, turns):
-    from vecspeak.elm import Question
+    from vecspeak.answers import Question
 
     decoding = served.elm.decoding.but(max_tokens=12)
     return served.elm.ask_many([Question(tuple(turns), {"x": served.space["7"]})], decoding=decoding)[0].text

@@ -19,9 +19,9 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
 import vecspeak as vs
+from vecspeak.answers import Question
 from vecspeak.bundled import open_model
 from vecspeak.concepts import concept_folder, save_concept
-from vecspeak.elm import Question
 from vecspeak.metrics import mean_interval
 from vecspeak.space import Direction
 

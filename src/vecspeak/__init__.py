@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vecspeak.answers import Answer, Question
     from vecspeak.bundled import load_bundled
     from vecspeak.concepts import Concept
-    from vecspeak.elm import Answer, Elm, Question
+    from vecspeak.elm import Elm
     from vecspeak.encode import Encoder, load_encoder
     from vecspeak.errors import VecspeakError
     from vecspeak.examples import Example
@@ -45,13 +46,13 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Answer": "elm",
+    "Answer": "answers",
     "Concept": "concepts",
     "Elm": "elm",
     "Encoder": "encode",
     "Example": "examples",
     "Point": "space",
-    "Question": "elm",
+    "Question": "answers",
     "Space": "space",
     "Task": "tasks",
     "VecspeakError": "errors",

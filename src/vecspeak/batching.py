@@ -1,7 +1,7 @@
 """Example -> Batch: padded token ids, where the points go, and which tokens are targets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -69,6 +69,19 @@ def asking_batch(prompts: Sequence[Prompt], points: Sequence[Mapping[str, np.nda
     shifts = [width - len(prompt.ids) for prompt in prompts]
     vectors, rows, starts = _slots(prompts, points, shifts=shifts)
     return Batch(_tensor(ids), _tensor(mask), vectors, rows, starts, torch.zeros(ids.shape, dtype=torch.bool))
+
+
+def answered_batch(
+    prompts: Sequence[Prompt], points: Sequence[Mapping[str, np.ndarray]], answers: Sequence[Sequence[int]]
+) -> Batch:
+    """Prompts and answers padded on the right, the answers' tokens as targets."""
+    width = max(len(prompt.ids) + len(ids) for prompt, ids in zip(prompts, answers, strict=True))
+    whole, target = [], np.zeros((len(prompts), width), bool)
+    for row, (prompt, ids) in enumerate(zip(prompts, answers, strict=True)):
+        both = (*prompt.ids, *ids)
+        whole.append(replace(prompt, ids=(*both, *[0] * (width - len(both)))))
+        target[row, len(prompt.ids) : len(both)] = True
+    return replace(asking_batch(whole, points), target_BT=_tensor(target))
 
 
 def _slots(

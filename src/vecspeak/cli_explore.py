@@ -126,8 +126,8 @@ def gaps(
 ) -> None:
     """Find where many users would have a favourite though no item is there, and ask what it would be."""
     with fast_imports():
+        from vecspeak.answers import Question
         from vecspeak.bundled import open_model
-        from vecspeak.elm import Question
         from vecspeak.gaps import find_gaps
         from vecspeak.prompts import the_slot
         from vecspeak.space import Space

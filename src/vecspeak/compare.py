@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vecspeak.answers import Answer, Question
 from vecspeak.concepts import Concept
 from vecspeak.decoding import Decoding
-from vecspeak.elm import Answer, Elm, Question
+from vecspeak.elm import Elm
 from vecspeak.errors import ConfigError, PromptError
 from vecspeak.labels import centre_of, distinct_words
 from vecspeak.prompts import slot_names

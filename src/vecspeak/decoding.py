@@ -45,7 +45,10 @@ class Decoding:
     frequency_penalty: float = 0.0
     """Taken from a token's logit for each time that the answer holds it already, as in OpenAI's API; stops loops."""
     best_of: int = 1
-    """Sample so many answers (at temperature 0.7 if it is 0) and return the most consistent."""
+    """Sample so many answers (at temperature 0.7 if it is 0) and return the best."""
+    chosen_by: Literal["consistency", "support"] | None = None
+    """What is best: the nearest to the point by the space's encoder, or the one that the model itself holds likelier
+    for this point than for the mean vector; None is consistency where the space names an encoder."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -57,10 +60,12 @@ class Decoding:
         ):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected {low} to {high}.")
+        if self.chosen_by not in (None, "consistency", "support"):
+            raise ConfigError(f"chosen_by is {self.chosen_by!r}; expected consistency or support.")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p is {self.top_p}; expected above 0, at most 1.")
 
-    def but(self, **changes: float | None) -> "Decoding":
+    def but(self, **changes: float | str | None) -> "Decoding":
         """A copy with these values; None leaves a value as it is. Raises as the constructor."""
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         return replace(self, **given)

@@ -4,10 +4,10 @@ Paper, section 2: M_ELM = ((E_0 x E_A)^H, M_0). Shapes: B batch, T tokens, S slo
 D base width, K tokens per vector, V vocabulary.
 """
 
-import re
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from vecspeak.adapter import Adapter
-from vecspeak.batching import Batch, asking_batch, training_batch
+from vecspeak.answers import Answer, AnswerText, Asked, Candidate, Question, Stream
+from vecspeak.batching import Batch, answered_batch, asking_batch, training_batch
 from vecspeak.decoding import Decoder, Decoding, Row, run
 from vecspeak.encode import Encoder, load_encoder
 from vecspeak.errors import ConfigError, EncoderError, PointError, PromptError
 from vecspeak.examples import Example
-from vecspeak.prompts import Conversation, Prompt, end_token, render, slot_names, token_ids
-from vecspeak.space import Neighbour, Point, Space
+from vecspeak.prompts import Prompt, end_token, render, slot_names, token_ids
+from vecspeak.space import Point, Space
 from vecspeak.wordspace import WholeWords, embedding_of, whole_words
 
 MAX_TARGET_TOKENS = 256
@@ -32,119 +33,6 @@ FRAGMENT = 0.9
 
 EMBEDDED = 32
 """Questions whose prompts are embedded together."""
-
-BEYOND = 99.0
-"""Percentile of the distance to the data above which an answer says that its point lies beyond it."""
-
-_UNSETTLED = re.compile(r"\W+$")
-"""The end of a text that the next token may still change: blanks that are stripped if nothing follows,
-punctuation that a decoder joins to its neighbours, U+FFFD for half a character."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A prompt with slots and a point for each."""
-
-    prompt: Conversation
-    points: Mapping[str, Point | np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """A question that has been checked: the prompt as token ids, and a Point for every slot."""
-
-    text: Conversation
-    """The prompt as it was asked."""
-    prompt: Prompt
-    points: dict[str, Point]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One sampled answer of best-of."""
-
-    text: str
-    consistency: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model said about the points, and how far to trust it."""
-
-    prompt: Conversation
-    text: str
-    points: Mapping[str, Point]
-    tokens: int
-    """Tokens generated, the end token not counted."""
-    consistency: float | None
-    """Semantic consistency, -1..1: mean cosine of the re-encoded text with the points (paper 3.2).
-    None when the space's encoder is unknown."""
-    distance: float | None
-    """Percentile 0..100 of the farthest point's distance to the data; None without a space."""
-    neighbours: tuple[Neighbour, ...]
-    """Nearest entities of the (first) point; empty without a space."""
-    candidates: tuple[Candidate, ...] = field(default=())
-    """All samples of best-of, most consistent first; empty otherwise."""
-
-    @property
-    def caution(self) -> str | None:
-        """In words, why to believe little of it; None where nothing is known against it."""
-        return caution_at(self.distance)
-
-
-def caution_at(distance: float | None) -> str | None:
-    """Why to believe little of what is said at such a distance to the data, a percentile; None where it is near."""
-    if distance is None or not distance > BEYOND:
-        return None
-    return "This point lies beyond the data: hardly an entity is so far from the others. Believe little of this."
-
-
-class Reading:
-    """The text of an answer while its tokens come, and how much of it the next token can no longer change."""
-
-    def __init__(self, elm: "Elm"):
-        self._elm = elm
-        self._shown = 0
-        self.ids: list[int] = []
-        self.text = ""
-
-    def add(self, token: int) -> str:
-        """The piece of text, often empty, that this token settles."""
-        self.ids.append(token)
-        self.text = self._elm.read(self.ids)
-        return self._up_to(len(_UNSETTLED.sub("", self.text)))
-
-    def rest(self) -> str:
-        """The last piece, once the answer has ended."""
-        return self._up_to(len(self.text))
-
-    def _up_to(self, end: int) -> str:
-        piece = self.text[self._shown : end]
-        self._shown = max(self._shown, end)
-        return piece
-
-
-class Stream(Iterator[str]):
-    """The pieces of an answer while it is generated, then the answer: `for piece in stream: ...; stream.answer`."""
-
-    def __init__(self, pieces: Generator[str, None, Answer]):
-        self._pieces = pieces
-        self._answer: Answer | None = None
-
-    def __next__(self) -> str:
-        try:
-            return next(self._pieces)
-        except StopIteration as end:
-            self._answer = self._answer or end.value
-            raise StopIteration from None
-
-    @property
-    def answer(self) -> Answer:
-        """The whole answer and how far to trust it; generates what has not been asked for yet."""
-        for _ in self:
-            pass
-        assert self._answer is not None
-        return self._answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,25 +134,26 @@ class Elm(nn.Module):
         guidance: float | None = None,
         frequency_penalty: float | None = None,
         best_of: int | None = None,
+        chosen_by: Literal["consistency", "support"] | None = None,
         **points: Point | np.ndarray,
     ) -> Answer:
         """Ask about points: `elm.ask("Describe {film}.", film=point, best_of=8)`.
 
         Args:
             prompt: any sentence with slots in braces.
-            max_tokens, temperature, top_p, seed, guidance, frequency_penalty, best_of: see `Decoding`; None is
-                the model's own value, in `elm.decoding`.
+            max_tokens, temperature, top_p, seed, guidance, frequency_penalty, best_of, chosen_by: see `Decoding`;
+                None is the model's own value, in `elm.decoding`.
             points: one Point, or vector (E,), for each slot.
 
         Raises:
             PromptError: a slot without a point, or a point without a slot.
             PointError: a vector of the wrong dimension, or not finite.
             ConfigError: a decoding value out of range, or more tokens than the base has positions.
-            EncoderError: best_of above 1 in a space without an encoder, or one that is not installed.
+            EncoderError: chosen_by "consistency" in a space without an encoder, or one that is not installed.
         """
         decoding = self.decoding.but(
             max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, guidance=guidance,
-            frequency_penalty=frequency_penalty, best_of=best_of,
+            frequency_penalty=frequency_penalty, best_of=best_of, chosen_by=chosen_by,
         )  # fmt: skip
         return self.ask_many([Question(prompt, points)], decoding=decoding)[0]
 
@@ -276,12 +165,18 @@ class Elm(nn.Module):
 
         Raises: as `ask`, before any generation.
         """
-        if decoding.best_of > 1 and self.encoder is None:
-            raise EncoderError("best_of chooses by re-encoding the answers, but this space names no encoder.")
+        if decoding.chosen_by == "consistency" and self.encoder is None:
+            raise EncoderError(
+                "Consistency re-encodes the answers, but this space names no encoder. Choose by support."
+            )
         asked = [self.check(question, decoding) for question in questions]
         order = sorted(range(len(asked)), key=lambda i: len(asked[i].prompt.ids))
         written = dict(run(self.decoder(), self._keyed_rows(asked, order, decoding), at_once=batch_size))
-        return self.answers(asked, [[written[i, n] for n in range(decoding.best_of)] for i in range(len(asked))])
+        return self.answers(
+            asked,
+            [[written[i, n] for n in range(decoding.best_of)] for i in range(len(asked))],
+            chosen_by=decoding.chosen_by,
+        )
 
     def stream(
         self,
@@ -381,16 +276,50 @@ class Elm(nn.Module):
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def answers(
-        self, asked: Sequence[Asked], ids: Sequence[list[list[int]]], *, texts: Sequence[list[str]] | None = None
+        self,
+        asked: Sequence[Asked],
+        ids: Sequence[list[list[int]]],
+        *,
+        texts: Sequence[list[str]] | None = None,
+        chosen_by: Literal["consistency", "support"] | None = None,
     ) -> list[Answer]:
-        """Each question's answer from the tokens of its samples: the most consistent one, and how far to trust it.
+        """Each question's answer from the tokens of its samples: the best one, and how far to trust it.
 
         Args:
             texts: of the samples, where something has cut them, such as a stop string; else what the tokens say.
+            chosen_by: see `Decoding`.
         """
         texts = texts or [[self.read(sample) for sample in samples] for samples in ids]
-        scores = self._consistencies(texts, [a.points for a in asked])
-        return [self._answer(*told) for told in zip(asked, ids, texts, scores, strict=True)]
+        consistencies = self._consistencies(texts, [a.points for a in asked])
+        supports = self._supports(asked, ids)
+        by_support = chosen_by == "support" or self.encoder is None
+        answers = []
+        for number, (a, samples) in enumerate(zip(asked, ids, strict=True)):
+            found = list(map(Candidate, texts[number], consistencies[number], supports[number]))
+            keys = supports[number] if by_support else consistencies[number]
+            order = sorted(range(len(found)), key=lambda i: -(keys[i] or 0.0))
+            answers.append(self._answer(a, [found[i] for i in order], tokens=len(samples[order[0]])))
+        return answers
+
+    @torch.inference_mode()
+    def support(self, asked: Sequence[Asked], ids: Sequence[list[int]], *, batch_size: int = 32) -> list[float]:
+        """Nats by which its points make each answer likelier than the mean vector in their place does.
+
+        The model's own measure of how much an answer is about these points (pointwise mutual information, with the
+        mean vector standing for "any entity"): no encoder is needed, and what fits everybody scores 0.
+        """
+        self.eval()
+        found = [0.0] * len(asked)
+        order = sorted(range(len(asked)), key=lambda i: len(asked[i].prompt.ids) + len(ids[i]))
+        for first in range(0, len(order), batch_size):
+            rows = order[first : first + batch_size]
+            points = [{slot: p.vector for slot, p in asked[i].points.items()} for i in rows]
+            batch = answered_batch([asked[i].prompt for i in rows], points, [ids[i] for i in rows]).to(self.device)
+            middle_E = torch.tensor(self.fingerprint.mean, device=self.device)
+            gains_L = self(replace(batch, points_SE=middle_E.expand_as(batch.points_SE))) - self(batch)
+            for i, gain in zip(rows, gains_L.split([len(ids[i]) for i in rows]), strict=True):
+                found[i] = gain.sum().item()
+        return found
 
     # ---- inside
 
@@ -404,7 +333,7 @@ class Elm(nn.Module):
         return [embeds_BTD[row, width - len(prompt.ids) :] for row, prompt in enumerate(prompts)]
 
     def _pieces(self, asked: Asked, decoding: Decoding) -> Generator[str, None, Answer]:
-        decoder, reading = self.decoder(), Reading(self)
+        decoder, reading = self.decoder(), AnswerText(self.read)
         decoder.add(dict(enumerate(self.rows([asked], decoding)[0])))
         while len(decoder):
             token = decoder.step()[0]
@@ -452,10 +381,12 @@ class Elm(nn.Module):
             )
         return vector
 
-    def _consistencies(self, texts: Sequence[list[str]], points: list[dict[str, Point]]) -> list[list[float]]:
-        """Mean cosine of each text with its question's points; empty lists without an encoder."""
+    def _consistencies(
+        self, texts: Sequence[list[str]], points: list[dict[str, Point]]
+    ) -> Sequence[Sequence[float | None]]:
+        """Mean cosine of each text with its question's points; None without an encoder."""
         if self.encoder is None:
-            return [[] for _ in texts]
+            return [[None] * len(group) for group in texts]
         encoded = iter(self.encoder.encode([text for group in texts for text in group]))
         scores = []
         for group, named in zip(texts, points, strict=True):
@@ -464,19 +395,24 @@ class Elm(nn.Module):
             scores.append([float(next(encoded) @ middle_E) for _ in group])
         return scores
 
-    def _answer(self, asked: Asked, ids: list[list[int]], texts: list[str], scores: list[float]) -> Answer:
-        ranked = sorted(range(len(texts)), key=lambda i: -scores[i]) if scores else list(range(len(texts)))
-        best = ranked[0]
+    def _supports(self, asked: Sequence[Asked], ids: Sequence[list[list[int]]]) -> list[list[float]]:
+        """Support of each sample; of a question's only one, which nothing competes with, 0."""
+        several = [(a, sample) for a, samples in zip(asked, ids, strict=True) if len(samples) > 1 for sample in samples]
+        found = iter(self.support([a for a, _ in several], [sample for _, sample in several]))
+        return [[next(found) for _ in samples] if len(samples) > 1 else [0.0] for samples in ids]
+
+    def _answer(self, asked: Asked, found: Sequence[Candidate], *, tokens: int) -> Answer:
+        """The first of the candidates, with what is known about its points."""
         located = [(p, p.space) for p in asked.points.values() if p.space is not None]
         return Answer(
             prompt=asked.text,
-            text=texts[best],
+            text=found[0].text,
             points=asked.points,
-            tokens=len(ids[best]),
-            consistency=scores[best] if scores else None,
+            tokens=tokens,
+            consistency=found[0].consistency,
             distance=max(p.distance for p, _ in located) if located else None,
             neighbours=tuple(located[0][1].neighbours(located[0][0], 3)) if located else (),
-            candidates=tuple(Candidate(texts[i], scores[i]) for i in ranked) if len(texts) > 1 and scores else (),
+            candidates=tuple(found) if len(found) > 1 else (),
         )
 
 

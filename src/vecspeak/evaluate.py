@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecspeak import metrics
+from vecspeak.answers import Answer, Candidate, Question
 from vecspeak.decoding import Decoding
-from vecspeak.elm import Elm, Question
+from vecspeak.elm import Elm
 from vecspeak.encode import Encoder, LsaEncoder, load_encoder
 from vecspeak.errors import ConfigError, EncoderError, SpaceError
 from vecspeak.examples import Example, make_examples, partner_pairs
@@ -128,10 +129,14 @@ def evaluate(
 
 
 def usual_decodings(elm: Elm) -> dict[str, Decoding]:
-    """Greedy, the model's own decoding where that is another, and the model's own with the best of 8 samples."""
+    """Greedy, the model's own decoding where that is another, and the best of 8 such, chosen by support and by SC."""
     greedy = Decoding(max_tokens=elm.decoding.max_tokens)
     own = {} if elm.decoding == greedy else {"own": elm.decoding}
-    return {"greedy": greedy, **own, "own, best of 8": elm.decoding.but(best_of=8)}
+    best = {
+        "own, best of 8 by support": elm.decoding.but(best_of=8, chosen_by="support"),
+        "own, best of 8": elm.decoding.but(best_of=8, chosen_by="consistency"),
+    }
+    return {"greedy": greedy, **own, **best}
 
 
 def _check_settings(decodings: Mapping[str, Decoding], limit: int | None) -> None:
@@ -266,7 +271,8 @@ def _judge_texts(
         answers = []
         for name, decoding in decodings.items():
             steps.begin(f"{task}: {name}")
-            kind = "selected" if decoding.best_of > 1 else "decoding"
+            by_measure = decoding.best_of > 1 and decoding.chosen_by != "support"
+            kind = "selected" if by_measure else "decoding"
             answers.append(reader.read(asker.ask(examples, decoding), name=name, kind=kind))
         steps.begin(f"{task}: controls")
         at_mean = asker.ask([_at_mean(asker.elm, examples[0])], next(iter(decodings.values())))
@@ -288,27 +294,49 @@ class _Asker:
     elm: Elm
     folder: Path | None
 
+    known: dict[str, list[list[Candidate]]] = field(default_factory=dict)
+
     def ask(self, examples: Sequence[Example], decoding: Decoding) -> list[str]:
         questions = [Question(example.prompt, example.points) for example in examples]
-        path = self.folder and self.folder / f"{_key(questions, decoding)}.json"
-        if path and path.is_file():
-            return json.loads(path.read_text("utf-8"))
-        texts = [answer.text for answer in self.elm.ask_many(questions, decoding=decoding)]
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_suffix(".new")
-            new.write_text(json.dumps(texts, ensure_ascii=False, indent=1), encoding="utf-8")
-            new.rename(path)
-        return texts
+        # all samples are kept, whatever chooses among them, so that another choice asks nothing again
+        key = _key(questions, replace(decoding, chosen_by=None))
+        if key not in self.known:
+            self.known[key] = self._recalled(key) or self._answered(key, questions, decoding)
+        return [_best(found, by_support=decoding.chosen_by == "support").text for found in self.known[key]]
+
+    def _recalled(self, key: str) -> list[list[Candidate]] | None:
+        path = self.folder and self.folder / f"{key}.json"
+        if not path or not path.is_file():
+            return None
+        return [[Candidate(**told) for told in found] for found in json.loads(path.read_text("utf-8"))]
+
+    def _answered(self, key: str, questions: Sequence[Question], decoding: Decoding) -> list[list[Candidate]]:
+        answers = [_candidates(answer) for answer in self.elm.ask_many(questions, decoding=decoding)]
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            new = self.folder / f"{key}.new"
+            kept = [[asdict(candidate) for candidate in found] for found in answers]
+            new.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
+            new.rename(new.with_suffix(".json"))
+        return answers
 
 
 def _key(questions: Sequence[Question], decoding: Decoding) -> str:
     digest = hashlib.sha256(json.dumps(asdict(decoding)).encode())
     for question in questions:
-        digest.update(question.prompt.encode())
+        digest.update(str(question.prompt).encode())
         for slot, point in question.points.items():
             digest.update(slot.encode() + np.asarray(point, np.float32).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _candidates(answer: Answer) -> list[Candidate]:
+    return list(answer.candidates) or [Candidate(answer.text, answer.consistency, 0.0)]
+
+
+def _best(found: Sequence[Candidate], *, by_support: bool) -> Candidate:
+    by_support = by_support or found[0].consistency is None
+    return max(found, key=lambda candidate: candidate.support if by_support else candidate.consistency or 0.0)
 
 
 def _at_mean(elm: Elm, example: Example) -> Example:

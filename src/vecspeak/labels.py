@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vecspeak.answers import Answer, Question
 from vecspeak.decoding import Decoding
-from vecspeak.elm import Answer, Elm, Question
+from vecspeak.elm import Elm
 from vecspeak.errors import ConfigError
 from vecspeak.geometry import mean
 from vecspeak.prompts import the_slot

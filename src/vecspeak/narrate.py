@@ -19,8 +19,9 @@ import lance
 import numpy as np
 import pyarrow as pa
 
+from vecspeak.answers import Asked, Question
 from vecspeak.decoding import Decoding, Row, run
-from vecspeak.elm import Asked, Elm, Question
+from vecspeak.elm import Elm
 from vecspeak.errors import ConfigError, EncoderError
 from vecspeak.parts import check_plan, open_parts, parts_folder
 from vecspeak.prompts import the_slot
@@ -197,7 +198,7 @@ class Narrator:
     def __init__(self, elm: Elm, near: Space, job: Job):
         """`near`: what distances are measured against. Raises as `Elm.ask`."""
         slot = the_slot(job.prompt)
-        self._elm, self._near, self._job, self._slot = elm, near, job, slot
+        self.elm, self._near, self._job, self._slot = elm, near, job, slot
         self._asked = elm.check(Question(job.prompt, {slot: elm.fingerprint.mean}), job.decoding)
         if elm.encoder is None and job.decoding.best_of > 1:
             raise EncoderError("best_of chooses by re-encoding the answers, but this space names no encoder.")
@@ -215,7 +216,7 @@ class Narrator:
         """The rows as they came; one that is written early waits for those before it."""
         begun: dict[int, _Written] = {}
         following = 0
-        for key, tokens in run(self._elm.decoder(), self._decoder_rows(rows, begun), at_once=self._job.batch_size):
+        for key, tokens in run(self.elm.decoder(), self._decoder_rows(rows, begun), at_once=self._job.batch_size):
             number, sample = cast(tuple[int, int], key)
             begun[number].samples[sample] = tokens
             if begun[number].complete:
@@ -231,13 +232,13 @@ class Narrator:
         while some := list(islice(source, self._job.batch_size)):
             asked = [replace(self._asked, points={self._slot: Point(vector, id)}) for _, (id, vector) in some]
             for (number, (id, _)), about, samples in zip(
-                some, asked, self._elm.rows(asked, self._job.decoding), strict=True
+                some, asked, self.elm.rows(asked, self._job.decoding), strict=True
             ):
                 begun[number] = _Written(id, about, [None] * len(samples))
                 yield from (((number, sample), row) for sample, row in enumerate(samples))
 
     def _table(self, written: list["_Written"]) -> pa.Table:
-        answers = self._elm.answers([w.asked for w in written], [[ids or [] for ids in w.samples] for w in written])
+        answers = self.elm.answers([w.asked for w in written], [[ids or [] for ids in w.samples] for w in written])
         points = [Point(w.asked.points[self._slot].vector, w.id, self._near, w.id) for w in written]
         distances = self._near.distances(points)
         columns = {
@@ -267,12 +268,13 @@ class Local:
     """The engine of this one process. Raises as `load`, and as `Narrator`, before any row."""
 
     def __init__(self, job: Job):
-        self._job, self._narrator = job, open_narrator(job)
+        self._job = job
+        self.narrator = open_narrator(job)
 
     def tables(self, first: int, *, size: int, on_rows: Callable[[int], None]) -> Iterator[pa.Table]:
         """As `Engine.tables`."""
         dataset, _ = open_space(self._job.space)
-        return self._narrator.tables(rows_from(dataset, first, self._job.rows), size=size, on_rows=on_rows)
+        return self.narrator.tables(rows_from(dataset, first, self._job.rows), size=size, on_rows=on_rows)
 
 
 def open_narrator(job: Job) -> Narrator:

@@ -21,10 +21,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from vecspeak.batching import Batch, asking_batch
+from vecspeak.answers import Question
+from vecspeak.batching import Batch, answered_batch
 from vecspeak.bundled import FILMS, bundled_model_path, open_model
 from vecspeak.decoding import Decoding, run
-from vecspeak.elm import Elm, Question
+from vecspeak.elm import Elm
 from vecspeak.encode import Encoder
 from vecspeak.errors import ConfigError, EncoderError, SpaceError, TaskError
 from vecspeak.evaluate import TRAINING_SIDE, evaluate
@@ -360,16 +361,7 @@ def frozen_copy(elm: Elm) -> Elm:
 
 
 def _batch_of(answers: Sequence[Sampled]) -> Batch:
-    """Prompts and answers padded on the right, the answers' tokens as targets."""
-    width = max(len(answer.prompt.ids) + len(answer.ids) for answer in answers)
-    whole = []
-    target = np.zeros((len(answers), width), bool)
-    for row, answer in enumerate(answers):
-        ids = (*answer.prompt.ids, *answer.ids)
-        whole.append(replace(answer.prompt, ids=(*ids, *[0] * (width - len(ids)))))
-        target[row, len(answer.prompt.ids) : len(ids)] = True
-    batch = asking_batch(whole, [answer.points for answer in answers])
-    return replace(batch, target_BT=torch.from_numpy(target))
+    return answered_batch([a.prompt for a in answers], [a.points for a in answers], [a.ids for a in answers])
 
 
 def _vector(point: Point | np.ndarray) -> NDArray[np.float32]:

@@ -117,7 +117,7 @@ class Report(_Frozen):
     training: int
     """Entities the nearest training text comes from."""
     seed: int
-    decodings: dict[str, dict[str, int | float]]
+    decodings: dict[str, dict[str, int | float | str | None]]
     chance: Chance
     tasks: tuple[TaskScores, ...]
     losses: tuple[LossScores, ...]
@@ -242,7 +242,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _settings(values: dict[str, int | float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+    told = {name: value for name, value in values.items() if value is not None}
+    return ", ".join(f"{name} {value if isinstance(value, str) else f'{value:g}'}" for name, value in told.items())
 
 
 def _sample(number: int, sample: Sample) -> str:

@@ -10,7 +10,8 @@ import typer
 from vecspeak.errors import ConceptError
 
 if TYPE_CHECKING:
-    from vecspeak.elm import Answer, Elm
+    from vecspeak.answers import Answer
+    from vecspeak.elm import Elm
 
 
 def read_ids(given: str) -> list[str]:

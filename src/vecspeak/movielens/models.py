@@ -134,8 +134,8 @@ def judge_behavioural(out: Path, data: Data, told: Told, *, seed: int) -> Report
 
 
 def without_vectors_of_text(elm: Elm) -> dict[str, Decoding]:
-    """Greedy and the model's own: no encoder made its vectors, so nothing can choose the best of several answers."""
-    return {name: decoding for name, decoding in usual_decodings(elm).items() if decoding.best_of == 1}
+    """All but what consistency would choose: no encoder made its vectors."""
+    return {name: d for name, d in usual_decodings(elm).items() if d.chosen_by != "consistency"}
 
 
 def _counted(told: Told) -> Callable[[str, int, int], None]:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from vecspeak import metrics
+from vecspeak.answers import Question
 from vecspeak.concepts import Concept
 from vecspeak.decoding import Decoder, Decoding, Row, run
-from vecspeak.elm import Elm, Question
+from vecspeak.elm import Elm
 from vecspeak.encode import Encoder
 from vecspeak.errors import ConceptError
 from vecspeak.metrics import Interval

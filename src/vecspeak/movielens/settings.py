@@ -30,7 +30,7 @@ class Settings(BaseModel):
     encoder: str = DEFAULT_ENCODER
     tune: Literal["all", "lora"] = "all"
     """What stage two trains besides the adapter."""
-    align_steps: int = Field(default=60, gt=0)
+    align_steps: int = Field(default=120, gt=0)
     tune_steps: int = Field(default=100, gt=0)
     batch_size: int = Field(default=64, gt=0)
     factors: int = Field(default=48, gt=0)

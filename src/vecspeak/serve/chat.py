@@ -13,8 +13,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from vecspeak.answers import Answer
 from vecspeak.decoding import Decoding
-from vecspeak.elm import Answer
 from vecspeak.serve.engine import Engine, Ticket
 from vecspeak.serve.failures import ERRORS, Failure, our_fault, too_slow
 from vecspeak.serve.messages import ChatRequest, decoding_of, question_of

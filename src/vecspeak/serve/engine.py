@@ -12,8 +12,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from vecspeak.answers import Asked
 from vecspeak.decoding import Decoding, Row, Token
-from vecspeak.elm import Asked, Elm
+from vecspeak.elm import Elm
 from vecspeak.serve.failures import Failure
 from vecspeak.serve.limits import Limits
 from vecspeak.serve.metrics import Metrics

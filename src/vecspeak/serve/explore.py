@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import JSONResponse
 
 from vecspeak import __version__
-from vecspeak.elm import caution_at
+from vecspeak.answers import caution_at
 from vecspeak.geometry import parse_point
 from vecspeak.serve.chat import number
 from vecspeak.serve.failures import ERRORS

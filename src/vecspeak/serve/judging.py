@@ -4,7 +4,8 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from vecspeak.elm import Answer, Asked, Elm
+from vecspeak.answers import Answer, Asked
+from vecspeak.elm import Elm
 from vecspeak.serve.writing import Writing
 
 Job = tuple[Asked, Sequence[Writing], Future[Answer]]

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vecspeak.answers import Question
 from vecspeak.decoding import Decoding
-from vecspeak.elm import Question
 from vecspeak.geometry import parse_point
 from vecspeak.prompts import Turn, literal
 from vecspeak.serve.failures import Failure

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from vecspeak.answers import AnswerText
 from vecspeak.decoding import Token
-from vecspeak.elm import Elm, Reading
+from vecspeak.elm import Elm
 
 End = Literal["stop", "length"]
 
@@ -15,7 +16,7 @@ class Writing:
 
     def __init__(self, elm: Elm, stop: Sequence[str]) -> None:
         self.end: End | None = None
-        self._reading = Reading(elm)
+        self._reading = AnswerText(elm.read)
         self._stop = stop
         self._settled = ""
         self._shown = 0
