@@ -23,7 +23,7 @@ def movielens(
     base: Annotated[str, typer.Option(help="Any Hugging Face causal model, or `pocket`.")] = "pocket",
     encoder: Annotated[str | None, typer.Option(help="Any sentence-transformers model.")] = None,
     tune: Annotated[str, typer.Option(help="What stage two trains: all or lora.")] = "all",
-    align_steps: Annotated[int, typer.Option(min=1, help="Steps of stage one.")] = 60,
+    align_steps: Annotated[int, typer.Option(min=1, help="Steps of stage one.")] = 120,
     tune_steps: Annotated[int, typer.Option(min=1, help="Steps of stage two.")] = 100,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 64,
     factors: Annotated[int, typer.Option(min=1, help="Length of the behavioural vectors.")] = 48,
