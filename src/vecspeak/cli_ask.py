@@ -26,7 +26,10 @@ def ask(
     seed: Annotated[int | None, typer.Option(help="Equal seeds, equal answers.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Push away from what the mean vector says; 0: off.")] = None,
     frequency_penalty: Annotated[float | None, typer.Option(help="Against repeated words; 0: off.")] = None,
-    best_of: Annotated[int | None, typer.Option(help="Sample so many, give the most consistent.")] = None,
+    best_of: Annotated[int | None, typer.Option(help="Sample so many, give the best.")] = None,
+    chosen_by: Annotated[
+        str | None, typer.Option(help="What is best: consistency (by the space's encoder) or support (by the model).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask about points of a space.
@@ -48,6 +51,7 @@ def ask(
         points: dict[str, Any] = {
             slot: parse_point(elm.space, text, directions=concepts) for slot, text in slots.items()
         }
+        chooser: dict[str, Any] = {"best_of": best_of, "chosen_by": chosen_by}
         options: dict[str, Any] = {
             "max_tokens": max_tokens,
             "temperature": temperature,
@@ -63,7 +67,7 @@ def ask(
             typer.echo()
             answer = stream.answer
         else:
-            answer = elm.ask(prompt, best_of=best_of, **options, **points)
+            answer = elm.ask(prompt, **chooser, **options, **points)
             if as_json:
                 print_json(as_dict(answer, elm))
                 return
