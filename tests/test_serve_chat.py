@@ -189,7 +189,9 @@ def test_errors_are_the_clients_own_classes(client):
 
 def test_prompt_embeds_are_refused_with_a_reason(client):
     with pytest.raises(openai.BadRequestError, match="pickled tensor, which this server does not open") as refused:
-        client.chat.completions.create(messages=[user("Describe ", ("prompt_embeds", "x"))], **SHORT)
+        client.chat.completions.create(
+            messages=[{"role": "user", "content": [{"type": "prompt_embeds", "data": "x"}]}], **SHORT
+        )
     assert refused.value.code == "prompt_embeds_refused"
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -89,7 +90,7 @@ def server(tmp_path):
     kept = tmp_path / "vecspeak" / "layouts" / f"umap-{digest_of(films)}.npy"
     write_layout(kept, films.vectors[:, :2])  # else it would be computed beside the test, for half a minute
     environment = {**os.environ, "VECSPEAK_TOKEN": TOKEN, "XDG_CACHE_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "vecspeak.cli", "serve", "films", "--port", "0", "--name", "my-films"]
+    command = [sys.executable, "-m", "vecspeak.cli", "serve", "films", "--port", "0"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -103,10 +104,10 @@ def server(tmp_path):
         process.kill()
 
 
-def test_films_are_served_until_the_server_is_told_to_stop(server):
+def test_films_are_served_until_the_server_is_told_to_stop(server, capsys):
     process, greeting = server
     address = re.search(r"explore +(\S+)", greeting)[1]
-    assert "my-films: 900 entities of films, 384 dimensions" in greeting
+    assert "films: 900 entities of films, 384 dimensions" in greeting
     example = re.search(
         r"curl (?P<url>\S+) (?P<token>-H \"Authorization[^\"]*\") .*-d '(?P<body>.*?)'", greeting, re.DOTALL
     )
@@ -114,8 +115,10 @@ def test_films_are_served_until_the_server_is_told_to_stop(server):
     assert httpx.get(f"{address}/v1/models").status_code == 401
     answer = httpx.post(example["url"], content=example["body"], headers=headers, timeout=60).json()
     assert answer["choices"][0]["vecspeak"]["consistency"] > 0.3
+    run_guide(address)
+    assert "0." in capsys.readouterr().out
     with httpx.stream("POST", example["url"], headers=headers, timeout=60, json={
-        "model": "my-films", "stream": True, "max_tokens": 100, "messages": [
+        "model": "films", "stream": True, "max_tokens": 100, "messages": [
             {"role": "user", "content": [{"type": "text", "text": "Describe "}, {"type": "entity", "entity": "296"}]}]},
     ) as stream:  # fmt: skip
         lines = stream.iter_lines()
@@ -125,3 +128,13 @@ def test_films_are_served_until_the_server_is_told_to_stop(server):
     assert rest[-2:] == ["data: [DONE]", ""], "what runs is finished"
     assert process.wait(20) == 0
     assert process.stderr.read() == ""
+
+
+def run_guide(address: str) -> None:
+    """The Python blocks of the guide, against this server."""
+    guide = (Path(__file__).parents[1] / "docs" / "serve.md").read_text("utf-8")
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python no-run\n(.*?)```", guide, re.DOTALL):
+        block = block.replace("http://127.0.0.1:8017", address).replace('api_key="none"', f"api_key={TOKEN!r}")
+        exec(compile(block, "serve.md", "exec"), names)
+    names["client"].close()
