@@ -177,7 +177,7 @@ def test_from_files_to_an_answer_in_three_commands(files: Path, capsys: pytest.C
     assert (space.name, space.metric, space.source) == ("new", "cosine", "v.npy")
     np.testing.assert_array_equal(space.vectors, unit(ROWS))
     config = read_config(Path("new/train.toml"))
-    assert [stage.steps for stage in config.stages] == [20, 20]
+    assert [stage.steps for stage in config.stages] == [10, 10]
     fewer_steps(Path("new/train.toml"))
     train, ask = [line.split("vecspeak ", 1)[1] for line in told.splitlines() if ": vecspeak " in line]
     assert train == "train new/train.toml"
@@ -190,8 +190,8 @@ def test_from_files_to_an_answer_in_three_commands(files: Path, capsys: pytest.C
 def fewer_steps(path: Path) -> None:
     """For the test's time: everything else stays as it was written."""
     written = path.read_text("utf-8")
-    assert tomllib.loads(written)["stages"][0]["steps"] == 20
-    path.write_text(written.replace("steps = 20 ", "steps = 1 "), "utf-8")
+    assert tomllib.loads(written)["stages"][0]["steps"] == 10
+    path.write_text(written.replace("steps = 10 ", "steps = 1 "), "utf-8")
 
 
 def test_json_says_what_was_found(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

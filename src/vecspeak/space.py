@@ -361,11 +361,14 @@ class Space:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Raises SpaceError where the files of the space turn out to be damaged."""
+        """Raises SpaceError where the files of the space turn out to be damaged or gone."""
         try:
             yield
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise SpaceError(f"{self.path} is damaged, import it again: {one_line(error)}") from error
+            raise SpaceError(
+                f"{self.path} can no longer be read. If it was replaced meanwhile, open it again; else it is damaged, "
+                f"import it again: {one_line(error)}"
+            ) from error
 
     def _titles(self, rows: Sequence[int]) -> dict[int, str | None]:
         """Row -> title, where the space has titles."""

@@ -29,7 +29,7 @@ SUMMARY_WORDS = 40
 EPOCHS = 10
 """More would learn the training entities by heart."""
 
-FEWEST_STEPS = 20
+FEWEST_STEPS = 10
 
 BATCH = 16
 
@@ -130,9 +130,7 @@ def _config(folder: Path, found: Survey, *, base: str, minutes: float) -> tuple[
 
     whole = base == "pocket"
     align = Stage(name="align", train="adapter", steps=FEWEST_STEPS, batch_size=BATCH, adapter_lr=1.5e-3, bag_loss=0.05)
-    tune = align.model_copy(
-        update={"name": "tune", "train": "all" if whole else "lora", "lr": 2e-4, "decay": 0.9}
-    )
+    tune = align.model_copy(update={"name": "tune", "train": "all" if whole else "lora", "lr": 2e-4, "decay": 0.9})
     config = TrainConfig(space=folder / SPACE, tasks=str(folder / TASKS), base=base, stages=(align, tune))
     told = estimate(config)
     most = max(FEWEST_STEPS, EPOCHS * told.examples // BATCH)

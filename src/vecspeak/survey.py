@@ -35,7 +35,7 @@ TEXT_WORDS = 4
 """Words in the mean value of a column, from which on it is a text and not a name."""
 
 CATEGORIES = 50
-"""Different values at most of a column that sorts entities; each value five times at least."""
+"""Different values at most of a column that sorts entities; each value three times at least."""
 
 Kind = Literal["text", "label", "category", "other"]
 
@@ -294,7 +294,7 @@ def _described(name: str, array: pa.Array, text_columns: Sequence[str]) -> Colum
     long = words >= TEXT_WORDS and distinct > len(given) / 5
     if name in text_columns or (long and not text_columns and name != "title"):
         kind = "text"
-    elif distinct <= CATEGORIES and 5 * distinct <= len(given):
+    elif distinct <= CATEGORIES and 3 * distinct <= len(given):
         kind = "category"
     return Column(name, kind, len(given), words, example)
 
