@@ -339,7 +339,10 @@ def test_findings_count_what_is_clear_of_the_controls() -> None:
     results = with_scores(results, "summary", "own", sc=near(0.3, 0.1))
     results = with_scores(results, "viewer", "own", top10=near(0.11, 0.1))
     assert "in 18 of 19 one-film tasks by semantic consistency, in 18 by finding" in found(results)[0]
-    assert "in 17 by both" in found(results)[0]
+    assert "in 17 by both (not: summary, viewer). Other sources" in found(results)[0]
+    assert "greedy 19" in found(results)[0] and f"{TEACHER} 19" in found(results)[0]
+    doubtful = with_scores(complete(), "pitch", TEACHER, sc=near(0.3, 0.1))
+    assert f"{TEACHER} 18." in found(doubtful)[0]
 
 
 def test_findings_count_leads_over_the_neighbour() -> None:

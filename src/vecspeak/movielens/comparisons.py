@@ -73,16 +73,24 @@ def found(results: Results) -> list[str]:
 
 
 def _against_blind(runs: Runs) -> str:
-    def above(measure: Measure) -> set[str]:
+    def above(source: str, measure: Measure) -> set[str]:
         blind = (MEAN_VECTOR, SHUFFLED)
-        return {task for task in runs.tasks if all(runs.beats(task, runs.own, other, measure) for other in blind)}
+        return {task for task in runs.tasks if all(runs.beats(task, source, other, measure) for other in blind)}
 
-    sc, top10 = above(_SC), above(_TOP10)
+    sc, top10 = above(runs.own, _SC), above(runs.own, _TOP10)
+    missed = [task for task in runs.tasks if task not in sc & top10]
+    others = [source for source in (*runs.sources("decoding", "selected"), TEACHER) if source != runs.own]
+    both = [f"{source} {len(above(source, _SC) & above(source, _TOP10))}" for source in others]
     return (
         f"The answers ({runs.own}) fit their vector better than an answer to the mean vector and than answers about "
         f"other films, intervals apart, in {count_of(len(sc), len(runs.tasks), 'one-film tasks')} by semantic "
-        f"consistency, in {len(top10)} by finding their own film among the first ten, and in {len(sc & top10)} by both."
+        f"consistency, in {len(top10)} by finding their own film among the first ten, and in {len(sc & top10)} by both"
+        f"{_without(missed)}. Other sources of texts do so by both in: {'; '.join(both)}."
     )
+
+
+def _without(tasks: Sequence[str]) -> str:
+    return f" (not: {', '.join(tasks)})" if tasks else ""
 
 
 def _against_neighbour(runs: Runs) -> str:
