@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -108,16 +109,16 @@ def test_films_are_served_until_the_server_is_told_to_stop(server, capsys):
     process, greeting = server
     address = re.search(r"explore +(\S+)", greeting)[1]
     assert "films: 900 entities of films, 384 dimensions" in greeting
-    example = re.search(
-        r"curl (?P<url>\S+) (?P<token>-H \"Authorization[^\"]*\") .*-d '(?P<body>.*?)'", greeting, re.DOTALL
-    )
+    _, url, *options = shlex.split(greeting[greeting.index("curl") : greeting.index("Ctrl-C")].replace("\\\n", " "))
+    body = options[options.index("-d") + 1]
+    assert "Authorization: Bearer $VECSPEAK_TOKEN" in options
     headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
     assert httpx.get(f"{address}/v1/models").status_code == 401
-    answer = httpx.post(example["url"], content=example["body"], headers=headers, timeout=60).json()
+    answer = httpx.post(url, content=body, headers=headers, timeout=60).json()
     assert answer["choices"][0]["vecspeak"]["consistency"] > 0.3
     run_guide(address)
     assert "0." in capsys.readouterr().out
-    with httpx.stream("POST", example["url"], headers=headers, timeout=60, json={
+    with httpx.stream("POST", url, headers=headers, timeout=60, json={
         "model": "films", "stream": True, "max_tokens": 100, "messages": [
             {"role": "user", "content": [{"type": "text", "text": "Describe "}, {"type": "entity", "entity": "296"}]}]},
     ) as stream:  # fmt: skip
