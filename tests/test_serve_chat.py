@@ -142,15 +142,17 @@ def test_streamed_choices_keep_apart(client):
     assert texts == [choice.message.content for choice in client.chat.completions.create(**warm).choices]
 
 
+@pytest.mark.parametrize("chosen_by", ["consistency", "support"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_best_of_is_what_ask_says(client, served, stream):
-    given = {**SHORT, "messages": [DESCRIBE], "extra_body": {"best_of": 4, "guidance": 0.5}}
+def test_best_of_is_what_ask_says(client, served, stream, chosen_by):
+    wanted = {"best_of": 4, "guidance": 0.5, "chosen_by": chosen_by}
+    given = {**SHORT, "messages": [DESCRIBE], "extra_body": wanted}
     if stream:
         chunks = list(client.chat.completions.create(stream=True, **given))
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     else:
         text = client.chat.completions.create(**given).choices[0].message.content
-    assert text == served.elm.ask("Describe {x}.", x=served.space["7"], max_tokens=12, best_of=4, guidance=0.5).text
+    assert text == served.elm.ask("Describe {x}.", x=served.space["7"], max_tokens=12, **wanted).text
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])

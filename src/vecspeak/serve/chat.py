@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 import time
 import uuid
@@ -17,10 +18,13 @@ from vecspeak.answers import Answer
 from vecspeak.decoding import Decoding
 from vecspeak.serve.engine import Engine, Ticket
 from vecspeak.serve.failures import ERRORS, Failure, our_fault, too_slow
+from vecspeak.serve.judging import Job
 from vecspeak.serve.messages import ChatRequest, decoding_of, question_of
 from vecspeak.serve.replies import NeighbourReply
 from vecspeak.serve.served import Served
 from vecspeak.serve.writing import Broken, Ended, Event, Piece
+
+logger = logging.getLogger("vecspeak.serve")
 
 router = APIRouter(prefix="/v1", responses=ERRORS)
 
@@ -131,6 +135,7 @@ class Asking:
 
     async def submit(self) -> None:
         """Check and queue. Raises Failure or VecspeakError."""
+        self._engine.check_room()  # before any work, of which a busy server has enough
         self._ticket = await run_in_threadpool(self._checked)
         self._engine.submit(self._ticket)
 
@@ -181,8 +186,8 @@ class Asking:
         served, elm = self._served, self._served.elm
         decoding = decoding_of(self._body, elm.decoding, served.limits)
         question = question_of(self._body.messages, served.space, served.concepts.directions(), served.limits)
-        if decoding.best_of > 1 and elm.encoder is None:
-            raise Failure(400, "best_of chooses by re-encoding, but this space names no encoder.", param="best_of")
+        if decoding.chosen_by == "consistency" and elm.encoder is None:
+            raise Failure(400, "This space names no encoder to tell consistency. Choose by support.", param="chosen_by")
         asked = elm.check(question, decoding)
         rows = [elm.rows([asked], each)[0] for each in seeded(decoding, self._body.choices)]
         self._prompt_tokens = len(asked.prompt.ids)
@@ -225,8 +230,13 @@ class Asking:
         return Completion(**self._head, choices=choices, usage=self._usage())
 
     async def _judged(self, choice: int) -> Answer:
-        samples = self._ticket.written[choice]
-        return await asyncio.wrap_future(self._served.judge.judge(self._ticket.asked, samples))
+        job = Job(self._ticket.asked, self._ticket.written[choice], self._ticket.decoding.chosen_by)
+        self._served.judge.judge(job)
+        try:
+            return await asyncio.wrap_future(job.answer)
+        except Exception as error:
+            logger.exception("An answer could not be judged")
+            raise our_fault() from error
 
     def _end(self, choice: int, answer: Answer) -> str:
         """Why the sample that was chosen ended."""

@@ -73,14 +73,18 @@ class Engine:
         """Requests in the queue."""
         return len(self._waiting)
 
+    def check_room(self) -> None:
+        """Raises Failure: 429 where the queue is full, 503 where the server is going down."""
+        if self._closing:
+            raise Failure(503, "The server is shutting down.", kind="server_error", code="shutting_down")
+        if len(self._waiting) >= self._limits.waiting:
+            self._metrics.refused.inc()
+            raise self._full()
+
     def submit(self, ticket: Ticket) -> None:
-        """Queue a request. Raises Failure: 429 where the queue is full, 503 where the server is going down."""
+        """Queue a request. Raises as `check_room`."""
         with self._changed:
-            if self._closing:
-                raise Failure(503, "The server is shutting down.", kind="server_error", code="shutting_down")
-            if len(self._waiting) >= self._limits.waiting:
-                self._metrics.refused.inc()
-                raise self._full()
+            self.check_room()
             self._waiting.append(ticket)
             self._changed.notify()
 

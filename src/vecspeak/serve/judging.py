@@ -1,14 +1,30 @@
 """The thread that says how far to trust an answer: it re-encodes the text, which must not hold up the decoding."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Literal
 
 from vecspeak.answers import Answer, Asked
 from vecspeak.elm import Elm
 from vecspeak.serve.writing import Writing
 
-Job = tuple[Asked, Sequence[Writing], Future[Answer]]
+logger = logging.getLogger("vecspeak.serve")
+
+ChosenBy = Literal["consistency", "support"] | None
+CHOICES: tuple[ChosenBy, ...] = (None, "consistency", "support")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Samples of one choice that have ended; `answer` will hold the best of them."""
+
+    asked: Asked
+    samples: Sequence[Writing]
+    chosen_by: ChosenBy
+    answer: Future[Answer] = field(default_factory=Future)
 
 
 class Judge:
@@ -22,13 +38,11 @@ class Judge:
         self._thread = threading.Thread(target=self._run, name="judging", daemon=True)
         self._thread.start()
 
-    def judge(self, asked: Asked, samples: Sequence[Writing]) -> Future[Answer]:
-        """The most consistent of a question's samples, with its consistency, distance and neighbours."""
-        future: Future[Answer] = Future()
+    def judge(self, job: Job) -> None:
+        """Queue a job."""
         with self._changed:
-            self._jobs.append((asked, samples, future))
+            self._jobs.append(job)
             self._changed.notify()
-        return future
 
     def close(self) -> None:
         """Finish what is there."""
@@ -38,9 +52,16 @@ class Judge:
         self._thread.join()
 
     def _run(self) -> None:
-        self._warm()
+        try:
+            self._warm()
+        except Exception:
+            logger.exception("The first answer will show what is wrong")
         while jobs := self._together():
-            self._answer(jobs)
+            for chosen_by in CHOICES:
+                # whoever has gone needs no answer
+                same = [job for job in jobs if job.chosen_by == chosen_by and job.answer.set_running_or_notify_cancel()]
+                if same:
+                    self._answer(same, chosen_by)
 
     def _together(self) -> list[Job]:
         """What waits, at least one; none where there will be none."""
@@ -48,23 +69,22 @@ class Judge:
             while not self._jobs and not self._closing:
                 self._changed.wait()
             jobs, self._jobs = self._jobs, []
-        return [job for job in jobs if job[2].set_running_or_notify_cancel()] or (
-            [] if self._closing else self._together()
-        )
+        return jobs
 
-    def _answer(self, jobs: Sequence[Job]) -> None:
+    def _answer(self, jobs: Sequence[Job], chosen_by: ChosenBy) -> None:
         try:
             answers = self._elm.answers(
-                [asked for asked, _, _ in jobs],
-                [[writing.ids for writing in samples] for _, samples, _ in jobs],
-                texts=[[writing.text for writing in samples] for _, samples, _ in jobs],
+                [job.asked for job in jobs],
+                [[writing.ids for writing in job.samples] for job in jobs],
+                texts=[[writing.text for writing in job.samples] for job in jobs],
+                chosen_by=chosen_by,
             )
         except Exception as error:  # told to whoever waits
-            for _, _, future in jobs:
-                future.set_exception(error)
+            for job in jobs:
+                job.answer.set_exception(error)
             return
-        for (_, _, future), answer in zip(jobs, answers, strict=True):
-            future.set_result(answer)
+        for job, answer in zip(jobs, answers, strict=True):
+            job.answer.set_result(answer)
 
     def _warm(self) -> None:
         """What is computed on first use, before anybody waits for it."""

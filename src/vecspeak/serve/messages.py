@@ -100,7 +100,9 @@ class ChatRequest(_Strict):
     guidance: float | None = None
     """Push away from what the mean vector says; 0 is off."""
     best_of: Annotated[int, Field(ge=1)] | None = None
-    """Sample so many answers for each choice, and give the most consistent."""
+    """Sample so many answers for each choice, and give the best."""
+    chosen_by: Literal["consistency", "support"] | None = None
+    """What makes one of `best_of` the best."""
     n: Annotated[int, Field(ge=1)] | None = None
     """Choices. The i-th is what the same request with seed + i and n = 1 gets."""
     seed: Annotated[int, Field(ge=0, lt=2**52)] | None = None
@@ -147,6 +149,7 @@ def decoding_of(request: ChatRequest, default: Decoding, limits: Limits) -> Deco
         guidance=request.guidance,
         frequency_penalty=request.frequency_penalty,
         best_of=request.best_of,
+        chosen_by=request.chosen_by,
     )
     rows, most = request.choices * decoding.best_of, min(limits.rows, limits.running)
     if rows > most:

@@ -28,7 +28,7 @@ class ModelReply(BaseModel):
     layouts: list[str]
     """The default first."""
     default_layout: str
-    decoding: dict[str, float]
+    decoding: dict[str, float | str | None]
     users: bool
     """Whether some rows are people."""
     version: str
