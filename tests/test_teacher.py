@@ -382,4 +382,4 @@ def test_nothing_wanted_is_told(space: Space, capsys: pytest.CaptureFixture[str]
     (folder / "only.toml").write_text("\n\n".join(TASKS.split("\n\n")[:1]))
     words = ["teach", str(space.path), "--tasks", str(folder / "only.toml"), "--out", str(folder / "t.parquet")]
     assert main([*words, "--teacher-model", "m"]) == 2
-    assert "Nothing is wanted: give a task `teacher = ...`" in capsys.readouterr().err
+    assert "Nothing is wanted: give a task of the file `teacher = ...`" in capsys.readouterr().err

@@ -129,7 +129,7 @@ def test_a_wait_that_cannot_be_read_is_not_waited_for(server: Server, told: str)
 def test_no_more_a_minute_than_told(server: Server) -> None:
     ask(server, *"abcd", concurrency=4, per_minute=300)
     gaps = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
-    assert server.times[-1] - server.times[0] > 0.4, gaps  # three times a fifth of a second, but for the first to connect
+    assert server.times[-1] - server.times[0] > 0.4, gaps  # thrice a fifth of a second, less connecting
 
 
 def test_settings_that_a_model_refuses_are_changed_once_for_all(server: Server) -> None:

@@ -70,8 +70,7 @@ def teach(
         typer.echo(line)
     if teacher_model is None:
         return
-    if not any(count.wanted for count in wants.counts):
-        raise TeacherError("Nothing is wanted: give a task `teacher = ...` in the task file, or name --source COLUMN.")
+    wants.check_any()
     endpoint = None
     if teacher_url is not None:
         endpoint = Endpoint(

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +98,6 @@ def start(
     header: Header,
     base: str,
     minutes: float,
-    on_rows: Callable[[int, int | None], None] = lambda rows, total: None,
 ) -> Start:
     """Write space, tasks and config; the steps are as many as fit `minutes` at the pace of a few real ones.
 
@@ -111,7 +109,7 @@ def start(
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     fresh.mkdir()
     try:
-        write_space(fresh / SPACE, header, found.chunks(), on_rows=lambda rows: on_rows(rows, len(found.ids)))
+        write_space(fresh / SPACE, header, found.chunks())
         (fresh / TASKS).write_text(task_file(found), encoding="utf-8")
         config, made = _config(fresh, found, base=base, minutes=minutes)
         (fresh / CONFIG).write_text(config, encoding="utf-8")

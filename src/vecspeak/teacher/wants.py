@@ -89,6 +89,11 @@ class Wants:
             counts.append(Count(task.name, ", ".join(task.columns), there, wanted, len(missing) - wanted))
         return counts
 
+    def check_any(self) -> None:
+        """Raises TeacherError where nothing is wanted."""
+        if not any(count.wanted for count in self.counts):
+            raise TeacherError("Nothing is wanted: give a task of the file `teacher = ...`, or name --source COLUMN.")
+
     @cached_property
     def _asked(self) -> list[Task]:
         """The tasks that a teacher writes for. Raises TeacherError for two of one column, or an unknown source."""
