@@ -5,7 +5,7 @@ vecspeak narrate films-elm films.lance --task summary --out summaries.parquet --
 Workers read the model folder and the Lance dataset themselves, so every node needs to see them at the same path.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 
@@ -31,7 +31,7 @@ class OnRay:
         self._job, self._workers = job, workers
         if not ray.is_initialized():
             ray.init(log_to_driver=False, include_dashboard=False)
-        there: dict[str, float] = ray.cluster_resources()
+        there: Mapping[str, float] = ray.cluster_resources()
         self._kind = "GPU" if there.get("GPU", 0) else "CPU"
         if workers > there.get(self._kind, 0):
             raise ConfigError(

@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -26,6 +26,9 @@ from vecspeak.store import add_lora
 from vecspeak.wordspace import embedding_of, inverse_frequency, mean_embeddings
 
 Trainable = Literal["adapter", "all", "lora"]
+
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+"""Ways to divide a model among processes."""
 
 
 class Stage(BaseModel):
@@ -174,10 +177,20 @@ def train_stage(
 
 
 def processes() -> Accelerator:
-    """Those that train together: what `accelerate launch` or `torchrun` started, else this one; bfloat16 on GPUs."""
+    """Those that train together: what `accelerate launch` or `torchrun` started, else this one; bfloat16 on GPUs.
+
+    Raises:
+        ConfigError: each holds a part of the model only; checkpoints would hold that part.
+    """
     # without an accelerator they would not find each other unless told so
     on_cpu = not torch.accelerator.is_available()
-    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    found = Accelerator(cpu=on_cpu, mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    if found.distributed_type in SHARDED:
+        raise ConfigError(
+            f"Expected processes that hold the whole model each, got {found.distributed_type.value}. Launch with "
+            "--multi_gpu; for a base too large for that, train `lora`."
+        )
+    return found
 
 
 def set_trainable(elm: Elm, stage: Stage) -> list[str]:
