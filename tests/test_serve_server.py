@@ -91,7 +91,7 @@ def server(tmp_path):
     kept = tmp_path / "vecspeak" / "layouts" / f"umap-{digest_of(films)}.npy"
     write_layout(kept, films.vectors[:, :2])  # else it would be computed beside the test, for half a minute
     environment = {**os.environ, "VECSPEAK_TOKEN": TOKEN, "XDG_CACHE_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "vecspeak.cli", "serve", "films", "--port", "0"]
+    command = [sys.executable, "-m", "vecspeak.cli", "serve", "films", "--port", "0", "--timeout", "600"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -114,11 +114,11 @@ def test_films_are_served_until_the_server_is_told_to_stop(server, capsys):
     assert "Authorization: Bearer $VECSPEAK_TOKEN" in options
     headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
     assert httpx.get(f"{address}/v1/models").status_code == 401
-    answer = httpx.post(url, content=body, headers=headers, timeout=60).json()
+    answer = httpx.post(url, content=body, headers=headers, timeout=600).json()
     assert answer["choices"][0]["vecspeak"]["consistency"] > 0.3
     run_guide(address)
     assert "0." in capsys.readouterr().out
-    with httpx.stream("POST", url, headers=headers, timeout=60, json={
+    with httpx.stream("POST", url, headers=headers, timeout=600, json={
         "model": "films", "stream": True, "max_tokens": 100, "messages": [
             {"role": "user", "content": [{"type": "text", "text": "Describe "}, {"type": "entity", "entity": "296"}]}]},
     ) as stream:  # fmt: skip
