@@ -193,14 +193,13 @@ def test_a_task_and_a_free_question_about_the_same_point(visit: Visit) -> None:
 
 def test_clicks_on_an_entity_and_on_empty_ground(visit: Visit, films: pa.Table) -> None:
     visit.open()
-    places = np.stack([films["x"].to_numpy(), films["y"].to_numpy()], 1)
-    # the entity, and the ground within the map, that is farthest from every other
-    apart = np.linalg.norm(places[:, None] - places[None], axis=2) + np.eye(len(places))
-    lonely = int(apart.min(1).argmax())
-    visit.click(*places[lonely].tolist())
+    places_N2 = np.stack([films["x"].to_numpy(), films["y"].to_numpy()], 1)
+    lonely = lonely_row(places_N2)
+    visit.click(*places_N2[lonely].tolist())
     assert visit.title() == films["title"][lonely].as_py()
-    grid = np.stack(np.meshgrid(*[np.linspace(0.25, 0.75, 60)] * 2), -1).reshape(-1, 2)
-    empty = grid[np.linalg.norm(grid[:, None] - places[None], axis=2).min(1).argmax()]
+    # the ground in the middle of the map that is farthest from every entity
+    grid_G2 = np.stack(np.meshgrid(*[np.linspace(0.25, 0.75, 60)] * 2), -1).reshape(-1, 2)
+    empty = grid_G2[np.linalg.norm(grid_G2[:, None] - places_N2[None], axis=2).min(1).argmax()]
     visit.click(*empty.tolist())
     expect(visit.page.locator(".head h2")).to_have_text(re.compile("^Empty ground near "))
     expect(visit.page.locator(".head")).to_contain_text("No film lives here: the answer is hypothetical")
@@ -215,6 +214,48 @@ def test_clicks_on_an_entity_and_on_empty_ground(visit: Visit, films: pa.Table) 
     assert visit.parts()[1] == {"type": "point", "point": f"({asked['point']}) + funny*0.25"}
     visit.open(visit.page.evaluate("location.search"))
     assert visit.answered() == pulled
+
+
+def lonely_row(places_N2: np.ndarray) -> int:
+    """The entity that is farthest from every other on the map: a click there can mean no other."""
+    apart_NN = np.linalg.norm(places_N2[:, None] - places_N2[None], axis=2) + np.eye(len(places_N2))
+    return int(apart_NN.min(1).argmax())
+
+
+def test_a_group_of_the_legend_can_be_seen_alone_and_from_near_entities_carry_titles(
+    visit: Visit, films: pa.Table
+) -> None:
+    visit.open()
+    places_N2 = np.stack([films["x"].to_numpy(), films["y"].to_numpy()], 1)
+    lonely = lonely_row(places_N2)
+    genre = films["genres"][lonely].as_py()
+    other = next(name for name in ("Comedy", "Action") if name != genre)
+    group = visit.page.locator(".legend").get_by_role("button", name=other)
+    group.click()
+    visit.click(*places_N2[lonely].tolist())
+    expect(visit.page.locator(".head h2")).to_have_text(re.compile("^Empty ground near "))
+    group.click()
+    visit.click(*places_N2[lonely].tolist())
+    assert visit.title() == films["title"][lonely].as_py()
+    expect(visit.page.locator(".labels .entity")).to_have_count(0)
+    ground = visit.page.get_by_role("application")
+    for _ in range(8):
+        ground.press("+")
+        visit.page.wait_for_timeout(300)
+    shown = set(visit.page.locator(".labels .entity").all_inner_texts())
+    known = {title.as_py() for title in films["title"]}
+    assert shown and all(title in known or title.endswith("…") for title in shown)
+
+
+def test_a_user_is_opened_as_a_profile(visit: Visit) -> None:
+    def with_users(route: Route) -> None:
+        model = route.fetch().json()
+        route.fulfill(json={**model, "users": True, "space": {**model["space"], "slot": "user"}})
+
+    visit.page.route("**/api/model", with_users)
+    visit.open("?layout=pca&point=296")
+    expect(visit.page.locator(".known details[open]")).to_contain_text("Profile in the table", timeout=SLOW)
+    expect(visit.page.locator(".known")).to_contain_text("1994")
 
 
 def test_the_answer_follows_the_sliders_when_they_are_let_go_and_a_link_brings_all_of_it_back(visit: Visit) -> None:

@@ -1,5 +1,6 @@
 import * as state from "../state";
 import type { Seen } from "./MapView";
+import { coveredByMarks } from "./Marks";
 import { fitting, type Wanted } from "./placing";
 
 /** Entities seen at once, at most, that carry their titles. */
@@ -25,7 +26,7 @@ export function Labels({ seen }: { seen: Seen }) {
     : [];
   return (
     <div class="labels" aria-hidden="true">
-      {fitting(near ? titles : clusters, plot.box).map(({ text, left, top, kind }) => (
+      {fitting(near ? titles : clusters, plot.box, coveredByMarks(plot)).map(({ text, left, top, kind }) => (
         <span key={`${kind}${text}`} class={kind} style={{ transform: `translate(${left.toFixed(1)}px, ${top.toFixed(1)}px)` }}>
           <i>{text}</i>
         </span>

@@ -2,6 +2,7 @@ import * as state from "../state";
 import type { Place } from "../points";
 import { isPlain } from "../points";
 import type { Seen } from "./MapView";
+import type { Plot } from "./plot";
 
 interface Mark {
   left: number;
@@ -14,14 +15,13 @@ interface Mark {
 /** The points chosen, the way between them, and what the pointer or the keyboard is at. */
 export function Marks({ seen, hovered, cursor }: { seen: Seen; hovered: number | null; cursor: number | null }) {
   const { plot } = seen;
-  const marks = chosen((x, y) => plot.toScreen(x, y));
+  const marks = chosenMarks(plot);
   const [first, second] = marks.filter(({ kind }) => kind === "end");
   const entities = state.entities.value!;
   const chosenId = state.recipe.value?.first.id ?? null;
   const pointed = cursor ?? (hovered !== null && entities.at(hovered).id === chosenId ? null : hovered);
   const tip = pointed === null ? null : { ...entities.at(pointed), place: plot.toScreen(entities.x[pointed]!, entities.y[pointed]!) };
-  /** The label goes to the left where the right has no room for it. */
-  const leftward = (left: number, title: string) => (left + 40 + 8 * title.length > plot.box.width ? "leftward" : "");
+  const side = (left: number, title: string) => (leftward(plot, left, title) ? "leftward" : "");
   return (
     <div class="marks" aria-hidden="true">
       {first && second && (
@@ -30,14 +30,14 @@ export function Marks({ seen, hovered, cursor }: { seen: Seen; hovered: number |
         </svg>
       )}
       {marks.map(({ left, top, badge, title, kind }) => (
-        <div key={kind + badge} class={`mark ${kind} ${leftward(left, title)}`} style={{ transform: `translate(${left}px, ${top}px)` }}>
+        <div key={kind + badge} class={`mark ${kind} ${side(left, title)}`} style={{ transform: `translate(${left}px, ${top}px)` }}>
           <b>{badge}</b>
           {title && <span>{title}</span>}
         </div>
       ))}
       {tip && (
         <div
-          class={`tip ${cursor === null ? "" : "cursor"} ${leftward(tip.place[0], tip.title ?? tip.id)}`}
+          class={`tip ${cursor === null ? "" : "cursor"} ${side(tip.place[0], tip.title ?? tip.id)}`}
           style={{ transform: `translate(${tip.place[0]}px, ${tip.place[1]}px)` }}
         >
           <span>{tip.title ?? tip.id}</span>
@@ -47,13 +47,28 @@ export function Marks({ seen, hovered, cursor }: { seen: Seen; hovered: number |
   );
 }
 
-function chosen(toScreen: (x: number, y: number) => [number, number]): Mark[] {
+/** CSS pixels that a letter of a mark's label takes, about, and the rest of the mark. */
+const LETTER = 8;
+const REST = 40;
+
+/** The label goes to the left where the right has no room for it. */
+const leftward = (plot: Plot, left: number, title: string): boolean => left + REST + LETTER * title.length > plot.box.width;
+
+/** Boxes that the marks and their labels cover: left, top, right, bottom. */
+export function coveredByMarks(plot: Plot): [number, number, number, number][] {
+  return chosenMarks(plot).map(({ left, top, title }) => {
+    const reach = title ? REST + LETTER * title.length : 12;
+    return leftward(plot, left, title) ? [left - reach, top - 12, left + 12, top + 12] : [left - 12, top - 12, left + reach, top + 12];
+  });
+}
+
+function chosenMarks(plot: Plot): Mark[] {
   const recipe = state.recipe.value;
   if (!recipe) return [];
   const { first, second, share } = recipe;
   const mark = (at: [number, number] | null, rest: Omit<Mark, "left" | "top">): Mark[] => {
     if (!at) return [];
-    const [left, top] = toScreen(...at);
+    const [left, top] = plot.toScreen(...at);
     return [{ left, top, ...rest }];
   };
   const here = locatedAt();

@@ -15,7 +15,7 @@ const LETTER = { cluster: 7.4, entity: 6.6 };
 const LINE = { cluster: 22, entity: 18 };
 
 /** @param taken boxes that no label may cover, as [left, top, right, bottom] */
-export function fitting(wanted: Wanted[], box: { width: number; height: number }, taken: [number, number, number, number][] = []): Placed[] {
+export function fitting(wanted: Wanted[], box: { width: number; height: number }, taken: [number, number, number, number][]): Placed[] {
   const boxes = [...taken];
   const placed: Placed[] = [];
   for (const label of [...wanted].sort((a, b) => b.weight - a.weight)) {
