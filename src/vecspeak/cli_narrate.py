@@ -38,7 +38,8 @@ def narrate(
     seed: Annotated[int | None, typer.Option(help="Equal seeds, equal answers.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Push away from what the mean vector says; 0: off.")] = None,
     frequency_penalty: Annotated[float | None, typer.Option(help="Against repeated words; 0: off.")] = None,
-    best_of: Annotated[int | None, typer.Option(help="Sample so many, give the most consistent.")] = None,
+    best_of: Annotated[int | None, typer.Option(help="Sample so many, give the best.")] = None,
+    chosen_by: Annotated[str | None, typer.Option(help="What is best: consistency or support.")] = None,
 ) -> None:
     """Ask about every entity of a space. The same command again goes on where one was stopped.
 
@@ -57,7 +58,7 @@ def narrate(
     asked = _question(task, prompt, tasks=tasks or manifest.tasks)
     decoding = manifest.decoding.but(
         max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, guidance=guidance,
-        frequency_penalty=frequency_penalty, best_of=best_of,
+        frequency_penalty=frequency_penalty, best_of=best_of, chosen_by=chosen_by,
     )  # fmt: skip
     rows = len(opened) if limit is None else min(limit, len(opened))
     job = Job(folder.resolve(), opened.path.resolve(), asked, decoding, rows, batch_size)

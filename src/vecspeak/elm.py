@@ -251,6 +251,11 @@ class Elm(nn.Module):
                 f"{limit} positions. Lower max_tokens or shorten the prompt."
             )
 
+    def check_chooser(self, decoding: Decoding) -> None:
+        """Raises EncoderError where consistency is to choose among samples and nothing can re-encode them."""
+        if decoding.chosen_by == "consistency" and self.encoder is None:
+            raise EncoderError("Consistency re-encodes answers, but this space names no encoder. Choose by support.")
+
     def decoder(self) -> Decoder:
         """A decoder of this model's base, for rows of `rows`."""
         self.eval()

@@ -22,7 +22,7 @@ import pyarrow as pa
 from vecspeak.answers import Asked, Question
 from vecspeak.decoding import Decoding, Row, run
 from vecspeak.elm import Elm
-from vecspeak.errors import ConfigError, EncoderError
+from vecspeak.errors import ConfigError
 from vecspeak.parts import check_plan, open_parts, parts_folder
 from vecspeak.prompts import the_slot
 from vecspeak.space import EXACT_UP_TO, Point, Space
@@ -200,8 +200,7 @@ class Narrator:
         slot = the_slot(job.prompt)
         self.elm, self._near, self._job, self._slot = elm, near, job, slot
         self._asked = elm.check(Question(job.prompt, {slot: elm.fingerprint.mean}), job.decoding)
-        if elm.encoder is None and job.decoding.best_of > 1:
-            raise EncoderError("best_of chooses by re-encoding the answers, but this space names no encoder.")
+        elm.check_chooser(job.decoding)
         self._fingerprint = model_fingerprint(job.model)
 
     def tables(
@@ -238,7 +237,8 @@ class Narrator:
                 yield from (((number, sample), row) for sample, row in enumerate(samples))
 
     def _table(self, written: list["_Written"]) -> pa.Table:
-        answers = self.elm.answers([w.asked for w in written], [[ids or [] for ids in w.samples] for w in written])
+        ids = [[ids or [] for ids in w.samples] for w in written]
+        answers = self.elm.answers([w.asked for w in written], ids, chosen_by=self._job.decoding.chosen_by)
         points = [Point(w.asked.points[self._slot].vector, w.id, self._near, w.id) for w in written]
         distances = self._near.distances(points)
         columns = {
