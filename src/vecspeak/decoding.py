@@ -9,9 +9,10 @@ import inspect
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -364,16 +365,16 @@ def _logits(base: PreTrainedModel, mask_LW: Tensor, cache: Any, **step_input: Te
 def _penalise(logits_LV: Tensor, rows: Sequence[_Running], guided: Sequence[int]) -> None:
     """Subtract frequency penalties in place, on both lanes of a guided row: guidance must see one penalty, not more."""
     lane_of = dict(zip(guided, range(len(rows), len(logits_LV)), strict=True))
-    lanes, tokens, penalties = [], [], []
-    for i, row in enumerate(rows):
-        if row.decoding.frequency_penalty and row.written:
-            for lane in [i, lane_of[i]] if i in lane_of else [i]:
-                lanes += [lane] * len(row.written)
-                tokens += row.written
-                penalties += [-row.decoding.frequency_penalty] * len(row.written)
-    if lanes:
-        place = torch.tensor([lanes, tokens], device=logits_LV.device)
-        logits_LV.index_put_((place[0], place[1]), logits_LV.new_tensor(penalties), accumulate=True)
+    penalised = [(i, row) for i, row in enumerate(rows) if row.decoding.frequency_penalty and row.written]
+    penalised += [(lane_of[i], row) for i, row in penalised if i in lane_of]
+    if not penalised:
+        return
+    counts = [len(row.written) for _, row in penalised]
+    lanes = np.repeat([lane for lane, _ in penalised], counts)
+    tokens = np.fromiter(chain.from_iterable(row.written for _, row in penalised), np.int64, len(lanes))
+    penalties = np.repeat([-row.decoding.frequency_penalty for _, row in penalised], counts)
+    place = torch.from_numpy(np.stack([lanes, tokens])).to(logits_LV.device)
+    logits_LV.index_put_((place[0], place[1]), torch.from_numpy(penalties).to(logits_LV), accumulate=True)
 
 
 def _guide(right_GV: Tensor, mean_GV: Tensor, strength_G1: Tensor) -> Tensor:
@@ -384,7 +385,7 @@ def _guide(right_GV: Tensor, mean_GV: Tensor, strength_G1: Tensor) -> Tensor:
 
 def _choose(logits_RV: Tensor, decodings: Sequence[Decoding], generators: Sequence[torch.Generator]) -> Tensor:
     """(R,) token ids."""
-    chosen_R = logits_RV.argmax(-1)
+    chosen_R = _likeliest(logits_RV)
     drawn = [i for i, decoding in enumerate(decodings) if decoding.sampling_temperature > 0]
     if drawn:
         temperature_S1 = _column([decodings[i].sampling_temperature for i in drawn], logits_RV)
@@ -396,6 +397,12 @@ def _choose(logits_RV: Tensor, decodings: Sequence[Decoding], generators: Sequen
         below_SV = cumulative_SV <= draws_S1 * cumulative_SV[:, -1:]
         chosen_R[drawn] = below_SV.sum(-1).clamp(max=logits_RV.shape[-1] - 1)
     return chosen_R
+
+
+def _likeliest(logits_RV: Tensor) -> Tensor:
+    if logits_RV.device.type == "cpu":  # where torch takes 25 times as long as numpy, 3 % of a step
+        return torch.from_numpy(logits_RV.numpy().argmax(-1))
+    return logits_RV.argmax(-1)
 
 
 def _nucleus(probabilities_SV: Tensor, top_ps: Sequence[float]) -> Tensor:
