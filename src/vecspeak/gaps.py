@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vecspeak.elm import BEYOND
+from vecspeak.answers import BEYOND
 from vecspeak.errors import ConfigError, SpaceError
 from vecspeak.space import Neighbour, Point, Space
 
