@@ -32,8 +32,8 @@ def main() -> None:
         elm.space,
         load_tasks(given.tasks),
         judge=vs.Space.open(given.judge),
-        # no best of several: choosing one takes an encoder that reads the vectors
-        decodings={"greedy": elm.decoding},
+        # chosen by what the point adds to an answer's likelihood: no encoder reads these vectors
+        decodings={"greedy": elm.decoding, "best of 8": elm.decoding.but(best_of=8, chosen_by="support")},
         limit=given.limit,
         samples=10,
         progress=lambda what, done, total: print(f"[{done + 1}/{total}] {what}", flush=True),
