@@ -73,7 +73,11 @@ def toml(config: TrainConfig, path: Path) -> Path:
             return "[" + ", ".join(map(value, found)) + "]"
         return json.dumps(found)
 
-    path.write_text("\n".join(f"{name} = {value(found)}" for name, found in config.model_dump(mode="json").items()))
+    path.write_text(
+        "\n".join(
+            f"{name} = {value(found)}" for name, found in config.model_dump(mode="json", exclude_none=True).items()
+        )
+    )
     return path
 
 

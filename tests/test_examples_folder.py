@@ -172,7 +172,7 @@ def test_no_training_sense_is_near_a_held_out_one(words: Path, glosses: Path) ->
     table = parquet.read_table(words / "senses.parquet")
     side = dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True))
     held = [id for id in side if side[id] != "train"]
-    assert len(held) == 32 and all(unread(id) for id in held)
+    assert len(held) >= 20 and all(unread(id) for id in held)
     for id in held:
         its = of[id]
         for other in (of[other] for other in side if side[other] == "train"):
