@@ -123,7 +123,7 @@ def main() -> None:
     middle = {name: statistics.median(visit[name] for visit in visits) for name in visits[0]}
     load, cores = os.getloadavg()[0], os.cpu_count()
     print(f"{count:,} entities, {RUNS} visits with an empty cache, load average {load:.1f} on {cores} cores")
-    print(f"scripts and styles {middle['code']:.0f} kB, table of the map {middle['table']:.1f} MB, both compressed")
+    print(f"as sent: scripts and styles {middle['code']:.0f} kB, table of the map {middle['table']:.1f} MB")
     print("navigation to drawn map: " + ", ".join(f"{visit['drawn'] / 1000:.2f}" for visit in visits) + " s")
     print(
         "of it at work in the browser: " + ", ".join(f"{visit['work']:.2f}" for visit in visits) + " processor seconds"
