@@ -367,7 +367,7 @@ def test_one_bad_question_stops_all_before_any_answer(llama, monkeypatch):
 
 
 def test_choosing_by_consistency_needs_an_encoder(llama):
-    with pytest.raises(EncoderError, match="names no encoder. Choose by support"):
+    with pytest.raises(EncoderError, match=r"names no encoder\. Choose by support"):
         llama.ask("{x}", best_of=2, chosen_by="consistency", x=A)
 
 
