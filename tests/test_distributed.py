@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import tiny
 import torch
@@ -82,12 +82,10 @@ def toml(config: TrainConfig, path: Path) -> Path:
 
 
 def start_pair(config: Path, run: Path, *more: str) -> subprocess.Popen[str]:
-    """`accelerate launch` of `vecspeak train` in two processes, in a process group of its own."""
+    """`accelerate launch` of `vecspeak train` in two processes."""
     command = [sys.executable, *LAUNCH, "-m", "vecspeak.cli", "train", str(config), "--run", str(run), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def losses(run: Path) -> list[float]:
@@ -135,7 +133,9 @@ def test_two_killed_processes_go_on_to_the_model_of_one(folder, tmp_path, kind):
     deadline = time.monotonic() + 120
     while not (run / "latest").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(killed.pid, signal.SIGKILL)
+    launcher = psutil.Process(killed.pid)
+    for process in [*launcher.children(recursive=True), launcher]:
+        process.kill()
     killed.communicate()
     latest = Checkpoint.latest(run)
     assert latest is not None
