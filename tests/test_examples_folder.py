@@ -27,11 +27,11 @@ REAL = ROOT.parent / "shared/data/wordnet/glosses.tsv.gz"
 FIELDS = ("synset", "lexfile", "pos", "members", "definition", "example", "hypernyms")
 
 SMALL = {
-    "senses.py": ["--train", "300", "--validation", "12", "--test", "20"],
+    "senses.py": ["--train", "200", "--validation", "12", "--test", "20"],
     "graph.py": ["--dimension", "16"],
     "living.py": ["--count", "2"],
-    "measure.py": ["--limit", "3"],
-    "evaluate": ["--limit", "3"],
+    "measure.py": ["--limit", "2"],
+    "evaluate": ["--limit", "2"],
     "ask": ["--max-tokens", "4"],
 }
 """What is added to the commands of the READMEs."""
@@ -161,7 +161,7 @@ def words(glosses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_word_senses_end_to_end(words: Path) -> None:
     report = (words / "results.md").read_text("utf-8")
-    assert "3 entities of side `test`" in report and "among 20 entities" in report
+    assert "2 entities of side `test`" in report and "among 20 entities" in report
     assert "Gap to shuffled vectors" in report and "nearest training entity's text" in report
     living = (words / "living.md").read_text("utf-8")
     assert "chance 0.5" in living and re.findall(r"^\| (\d) \|", living, re.MULTILINE) == ["0", "1", "2", "3"]
@@ -201,7 +201,7 @@ def test_word_graph_end_to_end(words: Path, glosses: Path, monkeypatch: pytest.M
     monkeypatch.chdir(folder)
     assert {"graph.py", "space", "train", "measure.py", "ask"} <= set(run_readme(readme))
     report = (folder / "results.md").read_text("utf-8")
-    assert "graph: 3 entities" in report and "all-MiniLM-L6-v2" in report and "Gap to shuffled vectors" in report
+    assert "graph: 2 entities" in report and "all-MiniLM-L6-v2" in report and "Gap to shuffled vectors" in report
     assert Space.open(folder / "graph.lance").encoder is None
 
 
