@@ -22,7 +22,7 @@ demo: .venv/.installed-demo
 	$(BIN)/vecspeak demo
 
 test: .venv/.installed-dev explorer/node_modules/.package-lock.json browser
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 explorer: explorer/node_modules/.package-lock.json
 	cd explorer && npm run build

@@ -35,9 +35,10 @@ target = "{text}"
 prompts = ["Describe {thing}.", "What is {thing}?"]
 """
 
-LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+LAUNCH = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1",
           "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
-"""`--multi_gpu` starts the processes; without a GPU they find the CPU and gloo."""
+KINDS = {"copies": ["--multi_gpu"], "parts": ["--use_fsdp", "--fsdp_version", "2"]}
+"""Each process holds the model, or a part of it. Without a GPU the processes find the CPU and gloo."""
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +82,10 @@ def toml(config: TrainConfig, path: Path) -> Path:
     return path
 
 
-def start_pair(config: Path, run: Path, *more: str) -> subprocess.Popen[str]:
+def start_pair(config: Path, run: Path, *more: str, kind: str = "copies") -> subprocess.Popen[str]:
     """`accelerate launch` of `vecspeak train` in two processes."""
-    command = [sys.executable, *LAUNCH, "-m", "vecspeak.cli", "train", str(config), "--run", str(run), *more]
+    training = ["-m", "vecspeak.cli", "train", str(config), "--run", str(run), *more]
+    command = [sys.executable, *LAUNCH, *KINDS[kind], *training]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -103,33 +105,43 @@ def distance(model: Path, other: Path) -> float:
     return (apart / length) ** 0.5
 
 
-def test_two_processes_train_the_model_of_one(folder, tmp_path):
-    """Batches of 5 are 3 and 2 examples of other lengths; the bag loss is averaged over other rows than the loss."""
+@pytest.fixture(scope="module")
+def one(folder) -> tuple[TrainConfig, Path]:
+    """What one process makes: batches of 5 are 3 and 2 examples for two, of other lengths, and the bag loss is
+    averaged over other rows than the loss."""
     config = config_of(
         folder,
         Stage(name="align", train="adapter", steps=10, batch_size=5, bag_loss=0.1),
         Stage(name="tune", train="all", steps=20, batch_size=5, lr=1e-3, bag_loss=0.1, checkpoint_every=10),
     )
-    pair = start_pair(toml(config, tmp_path / "config.toml"), tmp_path / "pair")
-    train(config, tmp_path / "one")
+    train(config, folder / "one")
+    return config, folder / "one"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_train_the_model_of_one(one, tmp_path, kind):
+    config, alone = one
+    pair = start_pair(toml(config, tmp_path / "config.toml"), tmp_path / "pair", kind=kind)
     told, _ = pair.communicate(timeout=240)
     assert pair.returncode == 0, told
-    np.testing.assert_allclose(losses(tmp_path / "pair"), losses(tmp_path / "one"), atol=TOLERANCE)
+    np.testing.assert_allclose(losses(tmp_path / "pair"), losses(alone), atol=TOLERANCE)
     assert len(losses(tmp_path / "pair")) == 3
-    assert distance(tmp_path / "pair/model", tmp_path / "one/model") < 1e-3
+    assert distance(tmp_path / "pair/model", alone / "model") < 1e-3
     assert told.count("saved in") == 1
-    gates = [json.loads((tmp_path / run / "gates.json").read_text()) for run in ("pair", "one")]
+    gates = [json.loads((run / "gates.json").read_text()) for run in (tmp_path / "pair", alone)]
     assert gates[0]["tune"] == pytest.approx(gates[1]["tune"], abs=TOLERANCE)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["muon", "lora"])
-def test_two_killed_processes_go_on_to_the_model_of_one(folder, tmp_path, kind):
-    change = {"train": "lora"} if kind == "lora" else {"train": "all", "optimizer": "muon"}
+@pytest.mark.parametrize(
+    ("kind", "trains"), [("copies", "muon"), ("copies", "lora"), ("parts", "all"), ("parts", "lora")]
+)
+def test_two_killed_processes_go_on_to_the_model_of_one(folder, tmp_path, kind, trains):
+    change = {"train": "all", "optimizer": "muon"} if trains == "muon" else {"train": trains}
     stage = Stage(name="tune", steps=400, batch_size=4, lr=1e-4, checkpoint_every=20, **change)
     config = config_of(folder, stage)
     path, run = toml(config, tmp_path / "config.toml"), tmp_path / "pair"
-    killed = start_pair(path, run)
+    killed = start_pair(path, run, kind=kind)
     deadline = time.monotonic() + 120
     while not (run / "latest").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -140,10 +152,10 @@ def test_two_killed_processes_go_on_to_the_model_of_one(folder, tmp_path, kind):
     latest = Checkpoint.latest(run)
     assert latest is not None
     assert latest.step < 400
-    if kind == "lora":  # one alone may go on
+    if trains == "lora":  # one alone may go on
         train(config, run, resume=True)
     else:
-        resumed = start_pair(path, run, "--resume")
+        resumed = start_pair(path, run, "--resume", kind=kind)
         told, _ = resumed.communicate(timeout=240)
         assert resumed.returncode == 0, told
     train(config, tmp_path / "one")
@@ -163,12 +175,18 @@ def test_the_mean_over_all_processes_is_no_mean_of_means():
     assert share_of_mean(shares[0][:0], alone).item() == 0
 
 
-def test_processes_that_hold_a_part_of_the_model_are_refused(monkeypatch):
-    """Their checkpoints would be parts too."""
-    sharded = SimpleNamespace(distributed_type=DistributedType.FSDP)
-    monkeypatch.setattr(stages, "Accelerator", lambda **_: sharded)
-    with pytest.raises(ConfigError, match=r"hold the whole model each, got FSDP\. Launch with --multi_gpu"):
+def test_processes_that_divide_the_model_in_another_way_are_refused(monkeypatch):
+    """Their checkpoints would be parts."""
+    divided = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED)
+    monkeypatch.setattr(stages, "Accelerator", lambda **_: divided)
+    with pytest.raises(ConfigError, match=r"by FSDP, got DEEPSPEED\. Launch with --multi_gpu"):
         stages.processes()
+
+
+def test_muon_is_refused_where_matrices_are_divided(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match=r"Muon works on whole matrices.*adamw in tune"):
+        check_processes([Stage(name="tune", train="all", optimizer="muon", steps=1)], 2)
 
 
 def test_more_processes_than_examples_of_a_batch_are_refused():

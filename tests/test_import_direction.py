@@ -20,7 +20,7 @@ ORDER = [
     *["examples", "sampling", "batching", "keyvalues", "decoding", "answers", "elm"],
     *["store", "export", "teacher"],
     *["maps", "labels", "compare", "gaps"],
-    *["runs", "stages", "training", "estimates", "starting", "parts", "narrate", "narrate_ray", "bundled"],
+    *["sharding", "runs", "stages", "training", "estimates", "starting", "parts", "narrate", "narrate_ray", "bundled"],
     *["report", "evaluate"],  # report is the type that evaluate returns
     *["ablation_report", "ablation"],
     *["reinforced", "reinforce"],

@@ -2,7 +2,7 @@
 
 import csv
 import json
-import tomllib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from vecspeak.cli import main
 from vecspeak.errors import SpaceError
 from vecspeak.importing import Reading
 from vecspeak.space import Space
-from vecspeak.starting import task_file
+from vecspeak.starting import BATCH, EPOCHS, FEWEST_STEPS, steps_of, task_file
 from vecspeak.survey import survey
 from vecspeak.tasks import parse_tasks
 from vecspeak.training import read_config
@@ -177,7 +177,7 @@ def test_from_files_to_an_answer_in_three_commands(files: Path, capsys: pytest.C
     assert (space.name, space.metric, space.source) == ("new", "cosine", "v.npy")
     np.testing.assert_array_equal(space.vectors, unit(ROWS))
     config = read_config(Path("new/train.toml"))
-    assert [stage.steps for stage in config.stages] == [10, 10]
+    assert [stage.name for stage in config.stages] == ["align", "tune"]
     fewer_steps(Path("new/train.toml"))
     train, ask = [line.split("vecspeak ", 1)[1] for line in told.splitlines() if ": vecspeak " in line]
     assert train == "train new/train.toml"
@@ -189,9 +189,19 @@ def test_from_files_to_an_answer_in_three_commands(files: Path, capsys: pytest.C
 
 def fewer_steps(path: Path) -> None:
     """For the test's time: everything else stays as it was written."""
-    written = path.read_text("utf-8")
-    assert tomllib.loads(written)["stages"][0]["steps"] == 10
-    path.write_text(written.replace("steps = 10 ", "steps = 1 "), "utf-8")
+    written, stages = re.subn(r"^steps = \d+ ", "steps = 1 ", path.read_text("utf-8"), flags=re.MULTILINE)
+    assert stages == 2
+    path.write_text(written, "utf-8")
+
+
+def test_steps_fit_the_minutes_and_the_data() -> None:
+    # 15 % and 85 % of ten minutes, at a second and at two a step
+    assert steps_of([1, 2], minutes=10, examples=10**6) == [90, 255]
+    # a faster machine: of the 1,000 examples, EPOCHS times in batches of BATCH
+    most = EPOCHS * 1000 / BATCH
+    assert steps_of([0.001, 0.001], minutes=10, examples=1000) == [int(0.15 * most), int(0.85 * most)]
+    assert steps_of([60, 60], minutes=1, examples=1000) == [FEWEST_STEPS, FEWEST_STEPS]
+    assert steps_of([0.001, 0.001], minutes=10, examples=3) == [FEWEST_STEPS, FEWEST_STEPS]
 
 
 def test_json_says_what_was_found(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Report: what `evaluate` measured on held-out entities, with its controls; as JSON and as Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from typing import Literal
 
@@ -241,7 +241,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _settings(values: dict[str, int | float]) -> str:
+def _settings(values: Mapping[str, int | float | str | None]) -> str:
     told = {name: value for name, value in values.items() if value is not None}
     return ", ".join(f"{name} {value if isinstance(value, str) else f'{value:g}'}" for name, value in told.items())
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vecspeak.errors import ConfigError
+from vecspeak.sharding import part_like, whole
 
 
 def log_row(run: Path, row: dict[str, Any]) -> None:
@@ -20,15 +22,23 @@ def log_row(run: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def save_checkpoint(run: Path, *, stage: int, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Replace the run's checkpoint; a kill at any moment leaves the old or the new one, never a mixture."""
+def save_checkpoint(
+    run: Path, *, stage: int, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, writes: bool = True
+) -> None:
+    """Replace the run's checkpoint; a kill at any moment leaves the old or the new one, never a mixture.
+
+    Args:
+        writes: False in the processes that only hand over their parts of a sharded model.
+    """
+    state = optimizer.state_dict()["state"]
+    moments = _gathered(((f"{i}.{key}", value) for i, slot in state.items() for key, value in slot.items()), writes)
+    weights = _gathered(model.named_parameters(), writes)
+    if not writes:
+        return
     temporary = run / f"checkpoint.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     save_file(weights, temporary / "weights.safetensors")
-    state = optimizer.state_dict()["state"]
-    moments = {f"{i}.{key}": value.cpu() for i, slot in state.items() for key, value in slot.items()}
     save_file(moments, temporary / "optimizer.safetensors", metadata={"stage": str(stage), "step": str(step)})
     final = run / f"checkpoint-{stage}-{step}"
     shutil.rmtree(final, ignore_errors=True)
@@ -39,6 +49,16 @@ def save_checkpoint(run: Path, *, stage: int, step: int, model: nn.Module, optim
     for old in run.glob("checkpoint*"):  # those of killed processes, half written, too
         if old != final:
             shutil.rmtree(old)
+
+
+def _gathered(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tensor]:
+    """Whole tensors on the CPU; one after the other, so that a GPU never holds more than one beside its parts."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors:
+        together = whole(tensor.detach())
+        if keep:
+            found[name] = together.cpu().contiguous()
+    return found
 
 
 class Checkpoint:
@@ -66,9 +86,10 @@ class Checkpoint:
 
     def load_moments(self, optimizer: torch.optim.Optimizer) -> None:
         """Copy the optimizer's state."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         with safe_open(self.folder / "optimizer.safetensors", "pt") as file:
             for name in file.keys():  # noqa: SIM118 - not a dict
                 number, key = name.split(".", 1)
-                state.setdefault(int(number), {})[key] = file.get_tensor(name)
+                state.setdefault(int(number), {})[key] = part_like(file.get_tensor(name), parameters[int(number)])
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -22,13 +22,14 @@ from vecspeak.examples import Example
 from vecspeak.muon import Muon
 from vecspeak.runs import Checkpoint, log_row, save_checkpoint
 from vecspeak.sampling import Sampler
+from vecspeak.sharding import is_sharded, shard
 from vecspeak.store import add_lora
 from vecspeak.wordspace import embedding_of, inverse_frequency, mean_embeddings
 
 Trainable = Literal["adapter", "all", "lora"]
 
-SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
-"""Ways to divide a model among processes."""
+REFUSED = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+"""Ways to divide a model among processes that checkpoints could not be put together from."""
 
 
 class Stage(BaseModel):
@@ -119,7 +120,8 @@ def train_stage(
     """Train one stage in place, from the run's checkpoint where it has one in this stage.
 
     Under `accelerate launch` each process works on its share of every batch; they end at one model, that of one
-    process but for rounding, and the first of them writes.
+    process but for rounding, and the first of them writes. With `--use_fsdp` the Elm comes on the CPU and is left
+    divided among them, to be asked by all together; the whole model is in the checkpoint of the last step.
 
     Args:
         sampler: the batches, by step.
@@ -136,15 +138,18 @@ def train_stage(
     check_processes([stage], accelerator.num_processes)
     torch.manual_seed(sampler.seed)  # LoRA's start, the same in a run resumed between two stages
     names = set_trainable(elm, stage)
-    optimizer = _optimizer(elm, stage, names)
-    first = 0
     checkpoint = Checkpoint.latest(run)
-    if checkpoint is not None and checkpoint.stage == number:
+    goes_on = checkpoint is not None and checkpoint.stage == number
+    if checkpoint is not None and goes_on:
         checkpoint.load_weights(elm)
+    if is_sharded():
+        shard(elm, processes=accelerator.num_processes)
+    optimizer = _optimizer(elm, stage, names)
+    if checkpoint is not None and goes_on:
         checkpoint.load_moments(optimizer)
-        first = checkpoint.step
+    first = checkpoint.step if checkpoint is not None and goes_on else 0
     idf_V = _idf(elm, sampler) if stage.bag_loss else None
-    model, wrapped = accelerator.prepare(elm, optimizer)
+    model = elm if is_sharded() else accelerator.prepare(elm)
     elm.train()
     began = time.monotonic()
     for step in range(first, stage.steps):
@@ -153,14 +158,16 @@ def train_stage(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate(step, stage)
         batch = elm.training_batch(sampler.batch(step)[accelerator.process_index :: accelerator.num_processes])
-        loss = share_of_mean(model(batch), accelerator)
+        with accelerator.autocast():  # a sharded Elm does not come prepared with it
+            losses_L = model(batch)
+        loss = share_of_mean(losses_L, accelerator)
         total = loss
         if idf_V is not None:
             total = loss + stage.bag_loss * share_of_mean(bag_losses(elm, batch, idf_V), accelerator)
         accelerator.backward(total)
-        accelerator.clip_grad_norm_([p for p in elm.parameters() if p.requires_grad], 1.0)
-        wrapped.step()
-        wrapped.zero_grad()
+        nn.utils.clip_grad_norm_([p for p in elm.parameters() if p.requires_grad], 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
         mean = cast(Tensor, accelerator.reduce(loss.detach(), "mean")).item()
         progress = _progress(stage, step + 1, mean, began, step + 1 - first)
         if not np.isfinite(progress.loss):
@@ -168,8 +175,9 @@ def train_stage(
         last = step + 1 == stage.steps
         if accelerator.is_main_process and ((step + 1) % 10 == 0 or last):
             log_row(run, {"stage": stage.name, "step": step + 1, "loss": round(progress.loss, 5)})
-        if accelerator.is_main_process and ((step + 1) % stage.checkpoint_every == 0 or last):
-            save_checkpoint(run, stage=number, step=step + 1, model=elm, optimizer=optimizer)
+        if (step + 1) % stage.checkpoint_every == 0 or last:
+            writes = accelerator.is_main_process
+            save_checkpoint(run, stage=number, step=step + 1, model=elm, optimizer=optimizer, writes=writes)
         on_step(progress)
     accelerator.wait_for_everyone()  # the next stage of every process looks for the last checkpoint
     elm.eval()
@@ -180,15 +188,15 @@ def processes() -> Accelerator:
     """Those that train together: what `accelerate launch` or `torchrun` started, else this one; bfloat16 on GPUs.
 
     Raises:
-        ConfigError: each holds a part of the model only; checkpoints would hold that part.
+        ConfigError: they were launched to divide the model in a way that checkpoints do not know.
     """
     # without an accelerator they would not find each other unless told so
     on_cpu = not torch.accelerator.is_available()
     found = Accelerator(cpu=on_cpu, mixed_precision="bf16" if torch.cuda.is_available() else "no")
-    if found.distributed_type in SHARDED:
+    if found.distributed_type in REFUSED:
         raise ConfigError(
-            f"Expected processes that hold the whole model each, got {found.distributed_type.value}. Launch with "
-            "--multi_gpu; for a base too large for that, train `lora`."
+            f"Expected processes that hold the whole model each or divide it by FSDP, got "
+            f"{found.distributed_type.value}. Launch with --multi_gpu; for a base too large for that, with --use_fsdp."
         )
     return found
 
@@ -203,6 +211,8 @@ def set_trainable(elm: Elm, stage: Stage) -> list[str]:
     for name, parameter in elm.named_parameters():
         own = name.startswith("adapter.")
         parameter.requires_grad_(own or stage.train == "all" or (stage.train == "lora" and "lora_" in name))
+        if parameter.requires_grad:  # steps at such rates would be rounded away in 16 bits
+            parameter.data = parameter.data.float()
     names = [name for name, parameter in elm.named_parameters() if parameter.requires_grad]
     base = [name for name in names if not name.startswith("adapter.")]
     assert len(names) - len(base) == 2 * elm.adapter.depth, names  # a weight and a bias each
@@ -218,8 +228,10 @@ def rate(step: int, stage: Stage) -> float:
 
 
 def check_processes(stages: Sequence[Stage], processes: int) -> None:
-    """Raise ConfigError where a batch has fewer examples than there are processes to share it."""
+    """Raise ConfigError where a batch has fewer examples than there are processes, or Muon would get parts."""
     for stage in stages:
+        if stage.optimizer == "muon" and is_sharded():
+            raise ConfigError(f"Muon works on whole matrices, --use_fsdp divides them. Use adamw in {stage.name}.")
         if stage.batch_size < processes:
             raise ConfigError(
                 f"A batch of {stage.name} has {stage.batch_size} examples for {processes} processes; each needs one. "

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,10 +132,7 @@ def _config(folder: Path, found: Survey, *, base: str, minutes: float) -> tuple[
     tune = align.model_copy(update={"name": "tune", "train": "all" if whole else "lora", "lr": 2e-4, "decay": 0.9})
     config = TrainConfig(space=folder / SPACE, tasks=str(folder / TASKS), base=base, stages=(align, tune))
     told = estimate(config)
-    most = max(FEWEST_STEPS, EPOCHS * told.examples // BATCH)
-    steps = []
-    for pace, share in zip(told.paces, (ALIGN_SHARE, 1 - ALIGN_SHARE), strict=True):
-        steps.append(max(FEWEST_STEPS, min(int(share * most), int(share * 60 * minutes / pace.seconds_per_step))))
+    steps = steps_of([pace.seconds_per_step for pace in told.paces], minutes=minutes, examples=told.examples)
     seconds = sum(n * pace.seconds_per_step for n, pace in zip(steps, told.paces, strict=True))
     passes = sum(steps) * BATCH / told.examples
     text = _CONFIG.format(
@@ -153,6 +151,17 @@ def _config(folder: Path, found: Survey, *, base: str, minutes: float) -> tuple[
         guidance=0.5 if whole else 0.0,
     )
     return text, (seconds / 60, sum(steps))
+
+
+def steps_of(paces: Sequence[float], *, minutes: float, examples: int) -> list[int]:
+    """Steps of the two stages: as many as fit the minutes, at most `EPOCHS` in all, at least `FEWEST_STEPS` each.
+
+    Args:
+        paces: seconds per step of each stage.
+    """
+    most = EPOCHS * examples / BATCH
+    shares = zip(paces, (ALIGN_SHARE, 1 - ALIGN_SHARE), strict=True)
+    return [max(FEWEST_STEPS, int(share * min(most, 60 * minutes / pace))) for pace, share in shares]
 
 
 def task_file(found: Survey) -> str:

@@ -76,10 +76,15 @@ def pocket_folder() -> Path:
     return Path(str(resources.files("vecspeak"))) / "data" / POCKET
 
 
-def load_base(name: str, *, revision: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_base(
+    name: str, *, revision: str | None = None, on_cpu: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer, by hub name, folder or `pocket`; never with remote code.
 
     On a GPU in the dtype it was saved in, on the CPU in float32.
+
+    Args:
+        on_cpu: leave it there though there is a GPU, in the dtype for the GPU.
 
     Raises:
         ModelError: there is no such model, it is not a causal one, or it is not in safetensors.
@@ -97,7 +102,7 @@ def load_base(name: str, *, revision: str | None = None) -> tuple[PreTrainedMode
             f"Base {name!r} does not load: {str(error).splitlines()[0]} "
             "Give a causal model of the Hugging Face hub, a folder with config.json and *.safetensors, or 'pocket'."
         ) from error
-    nn.Module.to(base, "cuda" if torch.cuda.is_available() else "cpu")
+    nn.Module.to(base, "cuda" if torch.cuda.is_available() and not on_cpu else "cpu")
     return base, tokenizer
 
 

@@ -30,6 +30,7 @@ from vecspeak.errors import ConfigError
 from vecspeak.examples import Example, make_examples, partner_pairs
 from vecspeak.runs import Checkpoint
 from vecspeak.sampling import Sampler
+from vecspeak.sharding import is_sharded
 from vecspeak.space import Space
 from vecspeak.splits import split_entities
 from vecspeak.stages import Progress, Stage, check_processes, gate, processes, set_trainable, start_adapter, train_stage
@@ -166,6 +167,8 @@ def train(
         if checkpoint is not None and checkpoint.stage > number:
             set_trainable(elm, stage)  # what a finished stage added must be there to be loaded
             continue
+        if number and is_sharded():  # the stage before has left it in parts
+            elm = _put_together(config, space, run, config.stages[:number])
         sampler = Sampler(
             [training], [1.0], stage.batch_size, config.seed + number, config.vector_dropout, space.mean_vector
         )
@@ -175,15 +178,28 @@ def train(
             on_event(f"after {stage.name}: {told}")
             if accelerator.is_main_process:
                 _remember_gate(run, stage.name, told.right, told.shuffled, told.low)
+    if is_sharded():
+        elm = _put_together(config, space, run, config.stages)
     if accelerator.is_main_process:
         save(elm, run / "model", manifest=manifest(elm, config))
     accelerator.wait_for_everyone()
     return elm
 
 
+def _put_together(config: TrainConfig, space: Space, run: Path, done: Sequence[Stage]) -> Elm:
+    """The whole Elm in this process, as the run's checkpoint has it after those stages."""
+    elm = new_elm(config, space)
+    for stage in done:
+        set_trainable(elm, stage)
+    checkpoint = Checkpoint.latest(run)
+    assert checkpoint is not None
+    checkpoint.load_weights(elm)
+    return elm.eval()
+
+
 def new_elm(config: TrainConfig, space: Space) -> Elm:
-    """An untrained Elm for a space: the base, and an adapter that is not started."""
-    base, tokenizer = load_base(config.base)
+    """An untrained Elm for a space: the base, and an adapter that is not started. On the CPU if to be sharded."""
+    base, tokenizer = load_base(config.base, on_cpu=is_sharded())
     fingerprint = Fingerprint.of(space)
     adapter = Adapter(
         torch.tensor(fingerprint.mean),
