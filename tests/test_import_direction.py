@@ -13,14 +13,26 @@ PACKAGE = ROOT / "src" / "vecspeak"
 
 # An import points only to the left or upwards. A package (movielens/, serve/) counts as one module.
 ORDER = [
-    *["errors"],
+    *["errors", "data"],  # data: files that are shipped, among them a client that imports nothing from here
     *["nearest", "spacefile", "space", "prompts", "adapter", "wordspace", "metrics", "splits", "muon", "fits"],
     *["reading", "read_tables", "read_arrays", "importing", "factors", "geometry", "encode", "concepts", "tasks"],
     *["read_texts", "survey", "endpoint"],
     *["examples", "sampling", "batching", "keyvalues", "decoding", "answers", "elm"],
     *["store", "export", "teacher"],
     *["maps", "labels", "compare", "gaps"],
-    *["sharding", "runs", "stages", "training", "estimates", "starting", "parts", "narrate", "narrate_ray", "bundled"],
+    *[
+        "sharding",
+        "runs",
+        "stages",
+        "training",
+        "estimates",
+        "starting",
+        "parts",
+        "narrate",
+        "narrate_ray",
+        "narrate_vllm",
+        "bundled",
+    ],
     *["report", "evaluate"],  # report is the type that evaluate returns
     *["ablation_report", "ablation"],
     *["reinforced", "reinforce"],

@@ -10,6 +10,7 @@ from serving import TOYS, serving, toy_served, until
 
 from vecspeak.concepts import load_concepts
 from vecspeak.geometry import parse_point
+from vecspeak.serve.app import STATIC
 from vecspeak.serve.ground import expression_at, place_of
 from vecspeak.serve.search import Index
 from vecspeak.serve.table import accepted, colour_columns
@@ -41,6 +42,16 @@ def test_the_model_is_told(http, served):
     }  # fmt: skip
     assert (told["layouts"], told["default_layout"], told["users"]) == (["umap", "pca", "tsne"], "umap", False)
     assert told["decoding"]["max_tokens"] == served.elm.decoding.max_tokens
+
+
+def test_scripts_travel_compressed_and_events_do_not(http):
+    script = max((STATIC / "assets").glob("*.js"), key=lambda path: path.stat().st_size)
+    told = http.get(f"/assets/{script.name}", headers={"accept-encoding": "gzip"})
+    assert (told.headers["content-encoding"], told.content) == ("gzip", script.read_bytes())
+    assert told.num_bytes_downloaded < script.stat().st_size / 2
+    body = {"model": "toys", "stream": True, "messages": [{"role": "user", "content": [
+        {"type": "text", "text": "Describe "}, {"type": "entity", "entity": "1"}]}]}  # fmt: skip
+    assert "content-encoding" not in http.post("/v1/chat/completions", json=body).headers
 
 
 def test_tasks_of_one_and_two_points_are_told(http, served):

@@ -1,11 +1,12 @@
 """A question, and the answer to it: text with how far to trust it, whole or piece by piece."""
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from vecspeak.encode import Encoder
 from vecspeak.prompts import Conversation, Prompt
 from vecspeak.space import Neighbour, Point
 
@@ -76,6 +77,25 @@ def caution_at(distance: float | None) -> str | None:
     if distance is None or not distance > BEYOND:
         return None
     return "This point lies beyond the data: hardly an entity is so far from the others. Believe little of this."
+
+
+def consistencies_of(
+    texts: Sequence[list[str]], points: Sequence[Mapping[str, Point]], *, encoder: Encoder | None
+) -> Sequence[Sequence[float | None]]:
+    """Mean cosine of each text, re-encoded, with the points of its question; None without an encoder.
+
+    Args:
+        texts: those about each question's points.
+    """
+    if encoder is None:
+        return [[None] * len(group) for group in texts]
+    encoded = iter(encoder.encode([text for group in texts for text in group]))
+    scores: list[list[float | None]] = []
+    for group, named in zip(texts, points, strict=True):
+        unit_SE = [p.vector / max(float(np.linalg.norm(p.vector)), 1e-12) for p in named.values()]
+        middle_E = np.mean(unit_SE, axis=0)
+        scores.append([float(next(encoded) @ middle_E) for _ in group])
+    return scores
 
 
 class AnswerText:

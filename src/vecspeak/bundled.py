@@ -22,6 +22,11 @@ def bundled_model_path() -> Path:
     return Path(str(resources.files("vecspeak"))) / "data/films-elm"
 
 
+def model_folder(model: str) -> Path:
+    """Where a model is, given its folder or `films` for the bundled one."""
+    return bundled_model_path() if model == FILMS else Path(model)
+
+
 def load_bundled() -> Elm:
     """The shipped film model with its space; its encoder loads on first use.
 
@@ -45,7 +50,7 @@ def open_model(model: str, space: Path | None) -> Elm:
     """
     if model == FILMS and space is None:
         return load_bundled()
-    folder = bundled_model_path() if model == FILMS else Path(model)
+    folder = model_folder(model)
     where = space or read_manifest(folder).space
     if where is None:
         raise SpaceError(f"{model} does not say where its space is. Name it with --space FOLDER.")

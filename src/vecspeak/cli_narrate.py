@@ -4,6 +4,7 @@ vecspeak narrate films films --task summary --out summaries.parquet
 vecspeak narrate items-elm items.lance --prompt "Who buys {item}?" --out buyers.parquet --limit 1000
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from vecspeak.imports import fast_imports
 if TYPE_CHECKING:
     from vecspeak.narrate import Engine, Job
 
-ENGINES = ("local", "ray")
+ENGINES = ("local", "ray", "vllm")
 
 
 def narrate(
@@ -30,8 +31,11 @@ def narrate(
     limit: Annotated[int | None, typer.Option(help="Only so many entities, from the first on.")] = None,
     batch_size: Annotated[int, typer.Option(help="Answers written at a time.")] = 64,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Keep what is done every so many entities.")] = 1000,
-    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    engine: Annotated[str, typer.Option(help="local, ray or vllm.")] = "local",
     workers: Annotated[int, typer.Option(help="Of engine ray, each with the model.")] = 2,
+    url: Annotated[
+        str | None, typer.Option(help="Of engine vllm: the server (.../v1); its key from OPENAI_API_KEY.")
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.")] = None,
@@ -45,15 +49,15 @@ def narrate(
 
     Options of the answers left out are as the model's elm.json has them.
     """
-    _check(out, engine)
+    _check(out, engine, url)
     with fast_imports():
-        from vecspeak.bundled import FILMS, bundled_model_path, open_space
+        from vecspeak.bundled import model_folder, open_space
         from vecspeak.narrate import Job, narrate_to
         from vecspeak.pace import pace_bar
         from vecspeak.store import read_manifest
 
     opened = open_space(space)
-    folder = bundled_model_path() if model == FILMS else Path(model)
+    folder = model_folder(model)
     manifest = read_manifest(folder)
     asked = _question(task, prompt, tasks=tasks or manifest.tasks)
     decoding = manifest.decoding.but(
@@ -66,7 +70,7 @@ def narrate(
         done = narrate_to(
             out,
             job,
-            engine=_engine(engine, workers=workers),
+            engine=_engine(engine, workers=workers, url=url),
             checkpoint_every=checkpoint_every,
             on_start=bar.start,
             on_rows=bar.advance,
@@ -74,19 +78,25 @@ def narrate(
     typer.echo(f"{rows:,} rows, {done:,} of them now -> {out}")
 
 
-def _check(out: Path, engine: str) -> None:
+def _check(out: Path, engine: str, url: str | None) -> None:
     """What needs no other module, before any is loaded."""
     if engine not in ENGINES:
         raise ConfigError(f"--engine {engine} is unknown. One of: {', '.join(ENGINES)}.")
+    if (engine == "vllm") != (url is not None):
+        raise ConfigError("Engine vllm and --url go together: --engine vllm --url http://127.0.0.1:8000/v1.")
     if out.suffix != ".parquet" or out.is_dir() or not out.resolve().parent.is_dir():
         raise ConfigError(f"--out {out}: expected a file name ending in .parquet, in a folder that exists.")
 
 
-def _engine(name: str, *, workers: int) -> "Callable[[Job], Engine]":
+def _engine(name: str, *, workers: int, url: str | None) -> "Callable[[Job], Engine]":
     if name == "ray":
         from vecspeak.narrate_ray import OnRay
 
         return partial(OnRay, workers=workers)
+    if url is not None:
+        from vecspeak.narrate_vllm import OnVllm
+
+        return partial(OnVllm, url=url, key=os.environ.get("OPENAI_API_KEY"))
     from vecspeak.narrate import Local
 
     return Local

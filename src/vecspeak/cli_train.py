@@ -123,7 +123,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="Model folder, or `films`, the bundled one.")],
     report: Annotated[Path, typer.Option(help="File to write: .md or .json.")],
     space: Annotated[Path | None, typer.Option(help="Folder of the space (default: the model's own).")] = None,
-    tasks: Annotated[str, typer.Option(help="Task set or task file.")] = "films",
+    tasks: Annotated[str | None, typer.Option(help="Task set or task file (default: the model's own).")] = None,
     side: Annotated[str, typer.Option(help="Which entities: test or validation.")] = "test",
     only: Annotated[list[str] | None, typer.Option(help="Only this task; may be given several times.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many entities.")] = None,
@@ -132,13 +132,14 @@ def evaluate(
     answers: Annotated[Path | None, typer.Option(help="Folder that keeps answers, to go on after a stop.")] = None,
 ) -> None:
     """Measure a model on held-out entities, with controls."""
-    from vecspeak.bundled import open_model
+    from vecspeak.bundled import model_folder, open_model
     from vecspeak.evaluate import evaluate as measure
+    from vecspeak.store import read_manifest
     from vecspeak.tasks import load_tasks, pick_task
 
     if report.suffix not in (".md", ".json"):
         raise ConfigError(f"--report {report}: expected a name ending in .md or .json.")
-    known = load_tasks(tasks)
+    known = load_tasks(tasks or read_manifest(model_folder(model)).tasks)
     chosen = {name: pick_task(known, name) for name in only or known}
     elm = open_model(model, space)
     assert elm.space is not None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from vecspeak.adapter import Adapter
-from vecspeak.answers import Answer, AnswerText, Asked, Candidate, Question, Stream
+from vecspeak.answers import Answer, AnswerText, Asked, Candidate, Question, Stream, consistencies_of
 from vecspeak.batching import Batch, answered_batch, asking_batch, training_batch
 from vecspeak.decoding import Decoder, Decoding, Row, run
 from vecspeak.encode import Encoder, load_encoder
@@ -295,7 +295,7 @@ class Elm(nn.Module):
             chosen_by: see `Decoding`.
         """
         texts = texts or [[self.read(sample) for sample in samples] for samples in ids]
-        consistencies = self._consistencies(texts, [a.points for a in asked])
+        consistencies = consistencies_of(texts, [a.points for a in asked], encoder=self.encoder)
         supports = self._supports(asked, ids)
         by_support = chosen_by == "support" or self.encoder is None
         answers = []
@@ -385,20 +385,6 @@ class Elm(nn.Module):
                 "Ask with a point of the space it was trained on."
             )
         return vector
-
-    def _consistencies(
-        self, texts: Sequence[list[str]], points: list[dict[str, Point]]
-    ) -> Sequence[Sequence[float | None]]:
-        """Mean cosine of each text with its question's points; None without an encoder."""
-        if self.encoder is None:
-            return [[None] * len(group) for group in texts]
-        encoded = iter(self.encoder.encode([text for group in texts for text in group]))
-        scores = []
-        for group, named in zip(texts, points, strict=True):
-            unit_SE = [p.vector / max(float(np.linalg.norm(p.vector)), 1e-12) for p in named.values()]
-            middle_E = np.mean(unit_SE, axis=0)
-            scores.append([float(next(encoded) @ middle_E) for _ in group])
-        return scores
 
     def _supports(self, asked: Sequence[Asked], ids: Sequence[list[list[int]]]) -> list[list[float]]:
         """Support of each sample; of a question's only one, which nothing competes with, 0."""

@@ -10,10 +10,10 @@ import email.utils
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAIError
 
 T = TypeVar("T")
+
+Prompt = str | Sequence[Mapping[str, str]]
+"""A text, or the content parts of a message."""
 
 MAX_RETRIES = 5
 """Of one prompt; the pauses grow to about 15 seconds in all, unless the server names others."""
@@ -93,12 +96,22 @@ class _Completion(BaseModel):
     usage: _Usage | None = None
 
 
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    """As much of a list of models as is read."""
+
+    data: list[_Model]
+
+
 class _Malformed(Exception):
     """An answer that is no chat completion."""
 
 
 class Endpoint:
-    """A model asked over HTTP, greedily.
+    """A model asked over HTTP.
 
     Args:
         url: what comes before /chat/completions, as in https://api.openai.com/v1.
@@ -106,6 +119,8 @@ class Endpoint:
         max_tokens: of an answer, at most.
         timeout_s: seconds without a sign of an answer, after which a prompt is sent again.
         per_minute: attempts a minute, at most.
+        temperature: 0 is greedy.
+        settings: what else each request says.
 
     Raises:
         ConfigError: the package openai is not installed.
@@ -121,6 +136,8 @@ class Endpoint:
         max_tokens: int,
         timeout_s: float = 60,
         per_minute: float | None = None,
+        temperature: float = 0,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         try:
             import openai as _  # noqa: F401 - told before any work
@@ -132,7 +149,7 @@ class Endpoint:
         self._key, self._timeout_s = (key or "").strip(), timeout_s
         self._spacing_s = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
-        self._settings: dict[str, Any] = {"temperature": 0, "max_tokens": max_tokens}
+        self._settings = {**(settings or {}), "temperature": temperature, "max_tokens": max_tokens}
         if not re.fullmatch(r"https?://\S+", url):
             raise ModelError(f"{url!r} is no URL of an endpoint; expected one like https://api.openai.com/v1.")
         if not re.fullmatch(r"[!-~]*", self._key):
@@ -150,7 +167,24 @@ class Endpoint:
         ) as client:
             yield client
 
-    async def ask(self, client: "AsyncOpenAI", prompt: str, *, purse: Purse | None = None) -> Reply:
+    async def models(self) -> list[str]:
+        """Names of the models that the server has. Raises ModelError where none answers as such a server does."""
+        from openai import OpenAIError
+
+        async with self.client() as client:
+            try:
+                told = (await client.models.with_raw_response.list()).text
+            except OpenAIError as error:
+                raise self._refusal(ModelError, self._why(error)) from None
+        try:
+            return [model.id for model in _Models.model_validate_json(told).data]
+        except ValidationError:
+            why = f"lists no models. Check that the URL ends with /v1. It says: {told}"
+            raise self._refusal(ModelError, why) from None
+
+    async def ask(
+        self, client: "AsyncOpenAI", prompt: Prompt, *, purse: Purse | None = None, seed: int | None = None
+    ) -> Reply:
         """The answer, after as many attempts as it takes.
 
         Raises:
@@ -163,7 +197,7 @@ class Endpoint:
         while True:
             await self._turn()
             try:
-                return await self._attempt(client, prompt, purse)
+                return await self._attempt(client, prompt, purse, {} if seed is None else {"seed": seed})
             except (OpenAIError, _Malformed) as error:
                 if self._without_what_is_refused(error):
                     continue
@@ -174,14 +208,15 @@ class Endpoint:
                     raise self._refusal(kind, self._why(error)) from None
             await asyncio.sleep(pause_s)
 
-    async def _attempt(self, client: "AsyncOpenAI", prompt: str, purse: Purse | None) -> Reply:
+    async def _attempt(self, client: "AsyncOpenAI", prompt: Prompt, purse: Purse | None, more: dict[str, Any]) -> Reply:
         from openai import APIStatusError
 
         used = most = most_tokens(prompt), self.max_tokens
         ticket = await purse.reserve(*most) if purse else 0
         try:
             create = client.chat.completions.with_raw_response.create
-            answer = await create(model=self.model, messages=[{"role": "user", "content": prompt}], **self._settings)
+            messages = cast(Any, [{"role": "user", "content": prompt}])
+            answer = await create(model=self.model, messages=messages, **self._settings, **more)
             reply = _reply(answer.text, most)
             used = reply.tokens_in, reply.tokens_out
             return reply
@@ -220,7 +255,7 @@ class Endpoint:
     def _without_what_is_refused(self, error: Exception) -> bool:
         """Some models take another name for the longest answer, or no temperature; True where that was changed."""
         refused = getattr(error, "param", None) if getattr(error, "status_code", None) == 400 else None
-        if refused not in self._settings or refused == "max_completion_tokens":
+        if refused not in ("max_tokens", "temperature") or refused not in self._settings:
             return False
         value = self._settings.pop(refused)
         if refused == "max_tokens":
@@ -275,9 +310,10 @@ async def in_parallel(items: Iterable[T], do: Callable[[T], Awaitable[None]], *,
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def most_tokens(prompt: str) -> int:
+def most_tokens(prompt: Prompt) -> int:
     """Tokens that a prompt can have at most: no tokenizer makes more than one of a byte."""
-    return len(prompt.encode("utf-8", "replace")) + TEMPLATE_TOKENS
+    text = prompt if isinstance(prompt, str) else "".join("".join(part.values()) for part in prompt)
+    return len(text.encode("utf-8", "replace")) + TEMPLATE_TOKENS
 
 
 def _reply(body: str, most: tuple[int, int]) -> Reply:

@@ -8,7 +8,7 @@ waits for the rows before it and no longer. Shapes: n rows, E domain dimension.
 
 import hashlib
 import shutil
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -240,15 +240,22 @@ class Narrator:
         ids = [[ids or [] for ids in w.samples] for w in written]
         answers = self.elm.answers([w.asked for w in written], ids, chosen_by=self._job.decoding.chosen_by)
         points = [Point(w.asked.points[self._slot].vector, w.id, self._near, w.id) for w in written]
-        distances = self._near.distances(points)
-        columns = {
-            "id": [w.id for w in written],
-            "text": [answer.text for answer in answers],
-            "consistency": [answer.consistency for answer in answers],
-            "distance": pa.array(distances, pa.float32(), from_pandas=True),  # null where it is nan
-            "model": [self._fingerprint] * len(written),
-        }
-        return pa.table(columns, schema=SCHEMA)
+        texts = [(answer.text, answer.consistency) for answer in answers]
+        return table_of(points, texts, near=self._near, model=self._fingerprint)
+
+
+def table_of(
+    points: Sequence[Point], texts: Sequence[tuple[str, float | None]], *, near: Space, model: str
+) -> pa.Table:
+    """Rows of `SCHEMA`: of each point its id, a text and its consistency, and the distance in `near`."""
+    columns = {
+        "id": [point.id for point in points],
+        "text": [text for text, _ in texts],
+        "consistency": [consistency for _, consistency in texts],
+        "distance": pa.array(near.distances(points), pa.float32(), from_pandas=True),  # null where it is nan
+        "model": [model] * len(points),
+    }
+    return pa.table(columns, schema=SCHEMA)
 
 
 @dataclass(eq=False)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from vecspeak.answers import Question
 from vecspeak.batching import Batch, answered_batch
-from vecspeak.bundled import FILMS, bundled_model_path, open_model
+from vecspeak.bundled import model_folder, open_model
 from vecspeak.decoding import Decoding, run
 from vecspeak.elm import Elm
 from vecspeak.encode import Encoder
@@ -160,7 +160,7 @@ def reinforce(
     if not before.tasks:
         reasons = "; ".join(f"`{task}`: {reason}" for task, reason in before.skipped.items())
         raise ConfigError(f"None of the tasks can be measured on side {config.side!r} ({reasons}). Name others.")
-    old = read_manifest(bundled_model_path() if config.model == FILMS else Path(config.model))
+    old = read_manifest(model_folder(config.model))
     train = "lora" if old.change == "lora" else "all"
     set_trainable(elm, Stage(name="reinforce", train=train, steps=config.steps))
     draw = partial(draw_questions, space, ids, list(tasks.values()), count=config.batch_size)

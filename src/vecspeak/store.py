@@ -178,17 +178,17 @@ def load(path: str | Path, *, space: Space | None = None) -> Elm:
     width = embedding_of(base).embedding_dim
     if width != manifest.width:
         raise ModelError(f"Base {manifest.base!r} has embeddings of width {width}, the adapter makes {manifest.width}.")
-    adapter = _load_adapter(folder / "adapter.safetensors", manifest).to(base.device)
-    fingerprint = Fingerprint(
-        manifest.dimension,
-        manifest.metric,
-        manifest.encoder,
-        adapter.mean_E.cpu().numpy(),
-        adapter.scale_E.cpu().numpy(),
-    )
+    adapter, fingerprint = load_adapter(folder, manifest)
     if space is not None:
         check_space(fingerprint, space)
-    return Elm(base, tokenizer, adapter, fingerprint, space=space, decoding=manifest.decoding).eval()
+    return Elm(base, tokenizer, adapter.to(base.device), fingerprint, space=space, decoding=manifest.decoding).eval()
+
+
+def load_adapter(folder: Path, manifest: Manifest) -> tuple[Adapter, Fingerprint]:
+    """The adapter of a model folder, on the CPU, and what it remembers of its space. Raises ModelError."""
+    adapter = _load_adapter(folder / "adapter.safetensors", manifest)
+    mean_E, scale_E = adapter.mean_E.numpy(), adapter.scale_E.numpy()
+    return adapter, Fingerprint(manifest.dimension, manifest.metric, manifest.encoder, mean_E, scale_E)
 
 
 def check_space(fingerprint: Fingerprint, space: Space) -> None:

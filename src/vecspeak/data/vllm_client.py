@@ -52,14 +52,7 @@ class Points:
 
     def content(self, prompt: str, **vectors: np.ndarray) -> list[dict[str, Any]]:
         """The content parts of a prompt with slots: `content("Compare {x} and {y}.", x=..., y=...)`."""
-        soft = dict(zip(vectors, self.soft(np.stack(list(vectors.values()))), strict=True))
-        parts: list[dict[str, Any]] = []
-        for text, slot, _, _ in Formatter().parse(prompt):
-            if text:
-                parts.append({"type": "text", "text": text})
-            if slot is not None:
-                parts.append({"type": "prompt_embeds", "data": packed(soft[slot])})
-        return parts
+        return parts(prompt, dict(zip(vectors, self.soft(np.stack(list(vectors.values()))), strict=True)))
 
     def _standardised(self, points: Tensor) -> Tensor:
         mean, scale = self._weights["mean_E"], self._weights["scale_E"]
@@ -69,6 +62,17 @@ class Points:
 
     def _layer(self, name: str) -> tuple[Tensor, Tensor]:
         return self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+
+
+def parts(prompt: str, soft: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """The content parts of a prompt, with the soft tokens (tokens_per_vector, width) of each slot."""
+    found: list[dict[str, Any]] = []
+    for text, slot, _, _ in Formatter().parse(prompt):
+        if text:
+            found.append({"type": "text", "text": text})
+        if slot is not None:
+            found.append({"type": "prompt_embeds", "data": packed(soft[slot])})
+    return found
 
 
 def packed(embeds: Tensor) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -53,7 +54,8 @@ def make_app(served: Served, *, access: Access, origins: Sequence[str] = ()) -> 
     app.include_router(chat.router, tags=["OpenAI"])
     app.include_router(explore.router, tags=["explorer"])
     _add_upkeep(app, served)
-    # the last one added is the outermost
+    # the last one added is the outermost; compression leaves event streams alone
+    app.add_middleware(GZipMiddleware, compresslevel=5)
     app.add_middleware(Guard, access=access, limits=served.limits)
     if origins:
         headers = ["authorization", "content-type"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from vecspeak.bundled import FILMS, bundled_model_path, open_model
+from vecspeak.bundled import FILMS, model_folder, open_model
 from vecspeak.errors import ConfigError, TaskError
 from vecspeak.serve.guard import Access
 from vecspeak.serve.layouts import Layouts, layout_folder
@@ -83,7 +83,7 @@ def open_served(model: str, space: Path | None, *, name: str | None, limits: Lim
     elm = open_model(model, space)
     assert elm.space is not None
     _ = elm.encoder  # an encoder that is missing is said now, not with the first answer
-    folder = bundled_model_path() if model == FILMS else Path(model)
+    folder = model_folder(model)
     return Served(
         name=name or (model if model == FILMS else folder.resolve().name),
         elm=elm,
