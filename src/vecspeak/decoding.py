@@ -107,9 +107,9 @@ class Decoder:
     """
 
     def __init__(self, base: PreTrainedModel, *, end_token: int | None):
-        """`end_token` ends an answer beside those that the base names: the tokenizer's, which training teaches."""
+        """`end_token`: as in `end_tokens`."""
         self._base = base
-        self._ends = _end_tokens(base) | (set() if end_token is None else {end_token})
+        self._ends = end_tokens(base, end_token)
         # recurrent states cannot be padded: rows of such a base run one by one
         self._joins = keeps_only_attention(base.config)
         self._waiting: list[_Running] = []
@@ -432,9 +432,9 @@ def _takes_positions(kind: type[PreTrainedModel]) -> bool:
     return "position_ids" in inspect.signature(kind.forward).parameters
 
 
-def _end_tokens(base: PreTrainedModel) -> set[int]:
+def end_tokens(base: PreTrainedModel, end_token: int | None) -> set[int]:
+    """What ends an answer: the tokens that the base names, and `end_token`, the tokenizer's, which training teaches."""
     configured = base.generation_config.eos_token_id if base.generation_config is not None else None
     configured = base.config.eos_token_id if configured is None else configured
-    if configured is None:
-        return set()
-    return set(configured) if isinstance(configured, list) else {configured}
+    named = configured if isinstance(configured, list) else [configured]
+    return {token for token in [*named, end_token] if token is not None}
