@@ -32,6 +32,8 @@ class Server:
     url: str = ""
     replies: list[Sent] = field(default_factory=list)
     """In order; afterwards an answer."""
+    refuses: tuple[str, ...] = ()
+    """Settings that it never takes."""
     asked: list[dict] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
@@ -46,8 +48,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             state.times.append(time.monotonic())
-            state.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            state.asked.append(asked)
             status, headers, body = state.replies.pop(0) if state.replies else completion()
+            if refused := [setting for setting in state.refuses if setting in asked]:
+                time.sleep(0.1)  # so that others are under way with it, too
+                status, headers, body = refusal(400, param=refused[0])
             content = json.dumps(body).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(content))}.items():
@@ -139,6 +145,12 @@ def test_settings_that_a_model_refuses_are_changed_once_for_all(server: Server) 
     assert settings[0] == {"max_tokens": 50, "max_completion_tokens": None}
     assert settings[1:] == [{"max_tokens": None, "max_completion_tokens": 50}] * 3
     assert ["temperature" in asked for asked in server.asked] == [True, True, False, False]
+
+
+def test_settings_that_a_model_refuses_lose_no_prompt_that_is_under_way(server: Server) -> None:
+    server.refuses = ("max_tokens", "temperature")
+    assert len(ask(server, *"abcdefgh", concurrency=8)) == 8
+    assert sum("max_tokens" in asked for asked in server.asked) == 8
 
 
 def test_a_prompt_that_is_refused_is_no_end_of_all(server: Server) -> None:

@@ -196,10 +196,11 @@ class Endpoint:
         attempt = 0
         while True:
             await self._turn()
+            sent = self._settings | ({} if seed is None else {"seed": seed})
             try:
-                return await self._attempt(client, prompt, purse, {} if seed is None else {"seed": seed})
+                return await self._attempt(client, prompt, purse, sent)
             except (OpenAIError, _Malformed) as error:
-                if self._without_what_is_refused(error):
+                if self._without_what_is_refused(error, sent):
                     continue
                 attempt += 1
                 pause_s = self._pause_s(error, attempt)
@@ -208,7 +209,7 @@ class Endpoint:
                     raise self._refusal(kind, self._why(error)) from None
             await asyncio.sleep(pause_s)
 
-    async def _attempt(self, client: "AsyncOpenAI", prompt: Prompt, purse: Purse | None, more: dict[str, Any]) -> Reply:
+    async def _attempt(self, client: "AsyncOpenAI", prompt: Prompt, purse: Purse | None, sent: dict[str, Any]) -> Reply:
         from openai import APIStatusError
 
         used = most = most_tokens(prompt), self.max_tokens
@@ -216,7 +217,7 @@ class Endpoint:
         try:
             create = client.chat.completions.with_raw_response.create
             messages = cast(Any, [{"role": "user", "content": prompt}])
-            answer = await create(model=self.model, messages=messages, **self._settings, **more)
+            answer = await create(model=self.model, messages=messages, **sent)
             reply = _reply(answer.text, most)
             used = reply.tokens_in, reply.tokens_out
             return reply
@@ -252,14 +253,15 @@ class Endpoint:
         self._next = max(self._next, time.monotonic() + told_s)
         return told_s
 
-    def _without_what_is_refused(self, error: Exception) -> bool:
-        """Some models take another name for the longest answer, or no temperature; True where that was changed."""
+    def _without_what_is_refused(self, error: Exception, sent: Mapping[str, Any]) -> bool:
+        """Some models take another name for the longest answer, or no temperature; True where it goes without now."""
         refused = getattr(error, "param", None) if getattr(error, "status_code", None) == 400 else None
-        if refused not in ("max_tokens", "temperature") or refused not in self._settings:
+        if refused not in ("max_tokens", "temperature") or refused not in sent:
             return False
-        value = self._settings.pop(refused)
-        if refused == "max_tokens":
-            self._settings["max_completion_tokens"] = value
+        if refused in self._settings:  # else another prompt under way was refused for it before
+            value = self._settings.pop(refused)
+            if refused == "max_tokens":
+                self._settings["max_completion_tokens"] = value
         return True
 
     def _why(self, error: "OpenAIError | _Malformed") -> str:
