@@ -216,13 +216,14 @@ def test_columns_that_can_colour(tmp_path):
     columns = {
         "year": [1990, None, *range(6)], "flag": [True, False] * 4, "kind": ["a", "b", "", None] * 2,
         "first": [["x", "y"], [], None, ["z"]] * 2, "text": [f"long text {n}" for n in range(rows)],
-        "nothing": [None] * rows, "x": [0.5] * rows,
+        "nothing": [None] * rows, "x": [0.5] * rows, "rated_at": [1147880044, None] * 4, "far": [1e300] * rows,
     }  # fmt: skip
     space = Space.create(
         tmp_path / "s.lance", ids=[str(n) for n in range(rows)], vectors=np.eye(rows), columns=columns, name="s"
     )
     found = colour_columns(space)
-    assert list(found) == ["year", "flag", "kind", "first"]
+    assert list(found) == ["year", "flag", "kind", "first", "rated_at", "far"]
+    assert found["rated_at"].to_numpy()[0] == np.float32(1147880044)
     assert np.isnan(found["year"].to_numpy()[1])
     assert found["kind"].to_pylist() == ["a", "b", "(none)", "(none)"] * 2
     assert found["first"].to_pylist() == ["x", "(none)", "(none)", "z"] * 2

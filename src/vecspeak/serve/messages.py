@@ -20,7 +20,16 @@ Vector = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    """A field that is not known is refused, but for one that says nothing: clients send `"tools": null`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": {"type": "null"}})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None or name in cls.model_fields}
 
 
 class TextPart(_Strict):
@@ -61,15 +70,12 @@ class PromptEmbedsPart(BaseModel):
 Part = Annotated[TextPart | EntityPart | PointPart | VectorPart | PromptEmbedsPart, Field(discriminator="type")]
 
 
-class Message(BaseModel):
-    """One turn. Fields that other servers know (`name`, `refusal`) are accepted where they say nothing."""
-
-    model_config = ConfigDict(extra="forbid")
+class Message(_Strict):
+    """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part]
     name: str | None = None
-    refusal: None = None
     vecspeak: Any = None
     """What this server said of its own answer, when that comes back as a turn."""
 

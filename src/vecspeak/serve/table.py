@@ -95,7 +95,8 @@ def _colour(values: Sequence[Any]) -> pa.Array | None:
     if not present:
         return None
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
-        return pa.array([np.nan if value is None else value for value in values], pa.float32())
+        # as floats: Arrow refuses whole numbers that float32 must round
+        return pa.array([np.nan if value is None else float(value) for value in values], pa.float32())
     if not all(isinstance(value, str | bool) for value in present):
         return None
     texts = [MISSING if value is None or value == "" else str(value) for value in values]
