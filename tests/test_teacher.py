@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from vecspeak.cli import main
 from vecspeak.errors import SpaceError, TaskError, TeacherError
 from vecspeak.space import Space
+from vecspeak.spacefile import Chunk, Header, write_space
 from vecspeak.tasks import parse_tasks
 from vecspeak.teacher.answers import Answers, Budget, BudgetSpent, Price, key_of
 from vecspeak.teacher.asking import ask_local
@@ -244,7 +246,7 @@ def write(space: Space, texts: dict[str, str], **more):
                 answers.put(want.key, model="m", text=texts[want.id], cut=False, tokens_in=1, tokens_out=1)
         lost = {want.key: "no room" for want in wants if want.id == "e5"}
         written = write_targets(wants.out, wants, answers, model="m", unanswered=lost, unnamed=True)
-    join(space, written.columns, wants.taught)
+    join(space, written.columns)
     return written, Space.open(space.path)
 
 
@@ -269,8 +271,19 @@ def test_targets_are_joined_and_rejects_are_kept(space: Space) -> None:
 def test_what_a_teacher_wrote_is_written_again_and_what_it_did_not_stays(space: Space) -> None:
     _, joined = write(space, {"e0": "For all who like it.", "e4": "For nearly all of them."})
     assert [want.id for want in wants_of(joined)] == ["e0", "e3", "e4", "e5"]
-    _, joined = write(joined, {"e0": "For quite other people."}, model="other")
+    _, joined = write(joined, {"e0": "For quite other people.", "e4": "Nobody"}, model="other")
     assert joined.column("audience") == ["For quite other people.", None, "its own", None, None, None]
+
+
+def test_without_a_new_answer_the_old_target_stays_in_table_and_space(space: Space) -> None:
+    texts = {"e0": "For all who like it.", "e3": "For some.", "e5": "For those who hear of it late."}
+    _, joined = write(space, {**texts, "e4": "Thing 4 is for nobody."})
+    rows = pq.read_table(space.path.parent / "t.parquet").to_pylist()
+    # now e5 gets no answer, and the others are not asked
+    written, joined = write(joined, {}, model="other")
+    assert joined.column("audience") == [texts["e0"], None, "its own", None, None, texts["e5"]]
+    assert pq.read_table(space.path.parent / "t.parquet").to_pylist() == rows
+    assert (written.targets, written.left, written.rejected.total()) == (2, 3, 2)
 
 
 def test_targets_of_other_tasks_stay_in_the_table(space: Space) -> None:
@@ -285,13 +298,24 @@ def test_targets_of_other_tasks_stay_in_the_table(space: Space) -> None:
     assert tasks == ["colour"] * 5 + ["audience"] * 2
 
 
-def test_a_column_of_numbers_is_no_place_for_texts(space: Space) -> None:
-    numbers = Space.create(
-        space.path.parent / "n.lance", ids=["a"], vectors=np.ones((1, 2)), columns={"x": [1]}, name="n"
-    )
-    with pytest.raises(TeacherError, match="holds int64, no texts"):
-        join(numbers, {"x": {"a": "text"}}, [])
-    assert numbers.column("x") == [1]
+def with_audience(values: pa.Array, folder: Path) -> Wants:
+    ids, texts = pa.array(["e0", "e1"]), pa.array(["one", "two"])
+    chunk = Chunk(ids, np.ones((2, 4), np.float32), {"text": texts, "audience": values})
+    write_space(folder / "typed.lance", Header("typed"), [chunk])
+    return wants_of(Space.open(folder / "typed.lance"))
+
+
+def test_a_column_of_numbers_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match="Column 'audience' holds int64, no texts"):
+        with_audience(pa.array([1, None], pa.int64()), tmp_path).check()
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.null()])
+def test_texts_may_be_stored_in_other_ways(tmp_path: Path, kind: pa.DataType) -> None:
+    wants = with_audience(pa.nulls(2, kind), tmp_path)
+    wants.check()
+    _, joined = write(wants.space, {"e0": "For all who like it."})
+    assert joined.column("audience") == ["For all who like it.", None]
 
 
 # ---- the command

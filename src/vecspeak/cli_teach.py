@@ -70,7 +70,7 @@ def teach(
         typer.echo(line)
     if teacher_model is None:
         return
-    wants.check_any()
+    wants.check()
     endpoint = None
     if teacher_url is not None:
         endpoint = Endpoint(
@@ -162,7 +162,7 @@ def _finish(wants: "Wants", answers: "Answers", asked: "Asked", *, spent: str | 
     written: Written = write_targets(
         wants.out, wants, answers, model=wants.model, unanswered=asked.unanswered, unnamed=wants.unnamed
     )
-    join(wants.space, written.columns, wants.taught)
+    join(wants.space, written.columns)
     rejected = ", ".join(f"{count:,} {why}" for why, count in written.rejected.most_common()) or "none"
     typer.echo(f"{written.targets:,} targets in {wants.out} and in {wants.space.path}; rejected: {rejected}")
     if spent is not None:

@@ -45,9 +45,9 @@ class Written:
     rejected: Counter[str]
     """Reason -> texts."""
     left: int
-    """Wanted, and neither: not asked yet."""
-    columns: dict[str, dict[str, str]]
-    """Column -> id -> target."""
+    """Wanted and not asked yet; targets of earlier runs among them."""
+    columns: dict[str, dict[str, str | None]]
+    """Column -> id -> target; None for a text that a gate refused."""
 
 
 def write_targets(
@@ -59,7 +59,9 @@ def write_targets(
     unanswered: Mapping[str, str],
     unnamed: bool,
 ) -> Written:
-    """Write the table of targets, whole or not at all: one row for each want that was asked, and old ones of no want.
+    """Write the table of targets, whole or not at all: one row for each want that was asked, and the old ones.
+
+    Only an answer takes the place of an old text: where there is none, the text stays.
 
     Args:
         unanswered: key -> why there is no answer.
@@ -69,44 +71,46 @@ def write_targets(
         TeacherError: the file cannot be written.
     """
     rejected: Counter[str] = Counter()
-    columns: dict[str, dict[str, str]] = {}
+    columns: dict[str, dict[str, str | None]] = {}
     left = 0
-    wanted: set[tuple[str, str]] = set()
+    old = {(row["id"], row["column"]): row for row in _rows(path)}
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal left
         for want in wants:
-            wanted.add((want.id, want.column))
             columns.setdefault(want.column, {})
+            before = old.pop((want.id, want.column), None)
             row = _row(want, answers, model=model, unanswered=unanswered, unnamed=unnamed)
+            left += row is None
+            if (row is None or row["text"] is None) and before is not None and before["text"] is not None:
+                row = before
             if row is None:
-                left += 1
                 continue
-            if row["rejected"] is None:
-                columns[want.column][want.id] = row["text"]
-            else:
+            if row["text"] is not None:
+                columns[want.column][want.id] = row["text"] if row["rejected"] is None else None
+            if row["rejected"] is not None:
                 rejected[row["rejected"].partition(":")[0]] += 1
             yield row
+        yield from old.values()
 
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with parquet.ParquetWriter(fresh, SCHEMA) as file:
             for some in in_chunks(rows()):
                 file.write_table(pa.Table.from_pylist(list(some), SCHEMA))
-            for batch in _batches(path):
-                others = [row for row in batch.to_pylist() if (row["id"], row["column"]) not in wanted]
-                file.write_table(pa.Table.from_pylist(others, SCHEMA))
         fresh.replace(path)
     except (OSError, pa.ArrowException) as error:
         raise TeacherError(f"{path} cannot be written: {one_line(error)}") from error
     finally:
         fresh.unlink(missing_ok=True)
-    return Written(sum(map(len, columns.values())), rejected, left, columns)
+    targets = sum(text is not None for texts in columns.values() for text in texts.values())
+    return Written(targets, rejected, left, columns)
 
 
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """Of the table of earlier runs, where there is one."""
-    return parquet.ParquetFile(path).iter_batches() if path.exists() else iter(())
+    for batch in parquet.ParquetFile(path).iter_batches() if path.exists() else ():
+        yield from batch.to_pylist()
 
 
 def _row(
@@ -123,39 +127,30 @@ def _row(
     return row | {"text": answer.text, "rejected": why, "time": datetime.fromtimestamp(answer.time, UTC)}
 
 
-def join(space: Space, columns: Mapping[str, Mapping[str, str]], taught: Iterable[tuple[str, str]]) -> None:
-    """Put targets into their columns of the space; other texts stay, but those of `taught` without a target go.
+def join(space: Space, columns: Mapping[str, Mapping[str, str | None]]) -> None:
+    """Put targets into their columns of the space, and take away what a gate refused; other texts stay.
 
-    The space is written anew beside the old one and takes its place at the end: a kill leaves the one or the other.
+    The space is written anew beside the old one and takes its place at the end.
 
     Args:
-        columns: column -> id -> target.
-        taught: (id, column) of what a teacher wrote before.
+        columns: column -> id -> target or None; a column that is there holds texts (`Wants.check`).
 
     Raises:
         SpaceError: the disk refuses.
-        TeacherError: a column that is there and does not hold texts.
     """
     dataset, header = open_space(space.path)
-    columns = {name: targets for name, targets in columns.items() if targets or name in space.columns}
-    if not columns:
-        return
-    for name in columns:
-        if name in space.columns and not pa.types.is_string(dataset.schema.field(name).type):
-            raise TeacherError(f"Column {name!r} holds {dataset.schema.field(name).type}, no texts; rename the target.")
-    write_space(space.path, header, _chunks(dataset, columns, set(taught)), overwrite=True)
+    columns = {name: texts for name, texts in columns.items() if name in space.columns or any(texts.values())}
+    if columns:
+        write_space(space.path, header, _chunks(dataset, columns), overwrite=True)
 
 
-def _chunks(dataset: Any, columns: Mapping[str, Mapping[str, str]], taught: set[tuple[str, str]]) -> Iterator[Chunk]:
+def _chunks(dataset: Any, columns: Mapping[str, Mapping[str, str | None]]) -> Iterator[Chunk]:
     for batch in dataset.to_batches():
         ids = batch.column("id")
         vectors = batch.column("vector").flatten().to_numpy().reshape(len(batch), -1)
         kept = {name: batch.column(name) for name in batch.schema.names if name not in ("id", "vector")}
-        for name, targets in columns.items():
+        for name, new in columns.items():
             old = kept[name].to_pylist() if name in kept else [None] * len(batch)
-            texts = [
-                targets.get(id, None if (id, name) in taught else text)
-                for id, text in zip(ids.to_pylist(), old, strict=True)
-            ]
+            texts = [new.get(id, text) for id, text in zip(ids.to_pylist(), old, strict=True)]
             kept[name] = pa.array(texts, pa.string())
         yield Chunk(ids, vectors, kept)

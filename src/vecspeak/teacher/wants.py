@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from vecspeak.errors import TeacherError
 from vecspeak.space import Space
-from vecspeak.spacefile import RESERVED, one_line
+from vecspeak.spacefile import RESERVED, one_line, open_space
 from vecspeak.tasks import Task, TaskSet, as_text, fields
 from vecspeak.teacher.answers import key_of
 
@@ -89,10 +89,16 @@ class Wants:
             counts.append(Count(task.name, ", ".join(task.columns), there, wanted, len(missing) - wanted))
         return counts
 
-    def check_any(self) -> None:
-        """Raises TeacherError where nothing is wanted."""
-        if not any(count.wanted for count in self.counts):
+    def check(self) -> None:
+        """Raises TeacherError where nothing is wanted, or a column to write holds no texts."""
+        columns = [count.column for count in self.counts if count.wanted]
+        if not columns:
             raise TeacherError("Nothing is wanted: give a task of the file `teacher = ...`, or name --source COLUMN.")
+        schema = open_space(self.space.path)[0].schema
+        for name in columns:
+            kind = schema.field(name).type if name in schema.names else pa.null()
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+                raise TeacherError(f"Column {name!r} holds {kind}, no texts; rename the target.")
 
     @cached_property
     def _asked(self) -> list[Task]:
@@ -128,7 +134,7 @@ class Wants:
         return self.space.rows(self.space.ids)
 
     @cached_property
-    def taught(self) -> set[tuple[str, str]]:
+    def _taught(self) -> set[tuple[str, str]]:
         """(id, column) of the texts in the space that a teacher wrote."""
         if not self.out.exists():
             return set()
@@ -142,7 +148,7 @@ class Wants:
         column = task.columns[0]
         if any(as_text(row.get(name)) is None for name in task.columns):
             return False
-        return not (task in self._asked and (row["id"], column) in self.taught)
+        return not (task in self._asked and (row["id"], column) in self._taught)
 
     def _prompt(self, task: Task, row: Mapping[str, Any]) -> str | None:
         columns = _columns_of(task, self.source)
