@@ -136,18 +136,29 @@ def films(server: str) -> pa.Table:
     return pa.ipc.open_stream(httpx.get(f"{server}/api/space?layout=pca").content).read_all()
 
 
-def test_the_first_visit_waits_for_the_map_and_says_so(visit: Visit) -> None:
-    visit.page.goto(f"{visit.server}/?layout=tsne")
-    meanwhile = visit.page.get_by_role("button", name="Show PCA meanwhile")
-    drawn = visit.page.locator("html[data-map=drawn]")
-    expect(meanwhile.or_(drawn)).to_be_attached(timeout=SLOW)
-    if meanwhile.is_visible():
-        expect(visit.page.locator(".cover")).to_contain_text("t-SNE of all films. This is done once and kept.")
-        meanwhile.click()
+def test_the_first_visit_waits_for_the_map_and_what_is_chosen_meanwhile_stays(visit: Visit) -> None:
+    failed: list[bool] = []
+
+    def computing(route: Route) -> None:
+        failure = {"status": 400, "json": {"error": {"message": "No t-SNE today."}}}
+        route.fulfill(**failure if failed else {"status": 202, "json": {}})
+
+    visit.page.route("**/api/space?layout=tsne", computing)
+    visit.page.goto(f"{visit.server}/?layout=tsne&point=296")
+    expect(visit.page.locator(".cover")).to_contain_text("t-SNE of all films. This is done once and kept.", timeout=SLOW)
+    visit.page.get_by_role("button", name="Show PCA meanwhile").click()
     visit.drawn()
     expect(visit.page.get_by_role("application")).to_have_accessible_name(re.compile("Map of 900 films"))
     expect(visit.page.locator(".legend")).to_contain_text("Comedy")
-    expect(visit.page.locator(".sheet")).to_contain_text("What does a vector say?")
+    expect(visit.page.locator(".head h2")).to_have_text("Pulp Fiction")
+    visit.page.fill("#search", "Toy Story")
+    visit.page.get_by_role("option", name="Toy Story", exact=False).first.click()
+    visit.refusals = 1
+    with visit.page.expect_response(lambda response: response.status == 400):
+        failed.append(True)
+    assert visit.answered()
+    expect(visit.page.get_by_role("combobox", name="Map")).to_have_value("pca")
+    assert visit.title() == "Toy Story"
 
 
 def test_search_then_the_answer_streams_in_and_says_how_far_to_trust_it(visit: Visit) -> None:
@@ -296,10 +307,22 @@ def test_the_answer_follows_the_sliders_when_they_are_let_go_and_a_link_brings_a
 
     visit.page.get_by_role("button", name="Compare").click()
     visit.answered()
-    assert [part for part in visit.parts() if part["type"] != "text"] == [
-        {"type": "point", "point": "296 + funny*1"},
-        {"type": "point", "point": "1 + funny*1"},
-    ]
+    both = [{"type": "point", "point": "296 + funny*1"}, {"type": "point", "point": "1 + funny*1"}]
+    assert [part for part in visit.parts() if part["type"] != "text"] == both
+    assert visit.title() == "Pulp Fiction, +1 funny and Toy Story, +1 funny"
+    visit.page.fill("#question", "Would a child like them?")
+    visit.page.press("#question", "Enter")
+    # what is kept is what was asked, though the slider moves on
+    visit.page.wait_for_selector(".answer.streaming")
+    moved = "slider => { slider.value = 2; slider.dispatchEvent(new Event('input')); }"
+    visit.page.get_by_role("slider", name="funny").evaluate(moved)
+    visit.answered()
+    assert [part.get("text") or part for part in visit.parts()] == [
+        "About ", both[0], " and ", both[1], ": Would a child like them?"
+    ]  # fmt: skip
+    kept = visit.page.evaluate("JSON.parse(Object.entries(localStorage).find(([name]) => /history/.test(name))[1])[0]")
+    assert kept["point"] == "296 + funny*1 | 1 + funny*1"
+    assert "push=funny%3A1&" in kept["link"] and "compare=1" in kept["link"]
 
 
 def test_a_concept_is_fitted_from_a_lasso_or_from_picks_or_refused_with_the_reason(visit: Visit) -> None:

@@ -2,22 +2,26 @@
 
 import { batch } from "@preact/signals";
 import * as api from "./api";
-import { ask as askServer, partOf, requestOf, slotsOf, withSlot, type Part } from "./chat";
+import { ask as askServer, partOf, requestOf, slotsOf, withSlots } from "./chat";
 import { Entities } from "./entities";
 import { recall, remember } from "./history";
-import { link, read, write } from "./permalink";
-import { expressionOf, isPlain, placeOf, type Place, type Recipe } from "./points";
+import { link, read, write, type Wanted } from "./permalink";
+import { endsOf, expressionOf, isPlain, placeOf, titleOf, type Place, type Recipe } from "./points";
 import * as state from "./state";
 
 let asking = new AbortController();
 let locating = new AbortController();
+/** The layout whose places are shown. */
+let shown = "";
+/** The page's address as it was opened, until there is a table to show it with. */
+let awaited: Wanted | null = null;
 
 /** Reads the space and puts the page into the state of its address. */
 export async function start(): Promise<void> {
   state.loading.value = { kind: "starting" };
   try {
     const [model, tasks, concepts] = await Promise.all([api.model(), api.tasks(), api.concepts()]);
-    const wanted = read(location.search);
+    const wanted = (awaited = read(location.search));
     batch(() => {
       state.model.value = model;
       state.tasks.value = tasks;
@@ -27,32 +31,36 @@ export async function start(): Promise<void> {
     recall();
     const layout = model.layouts.includes(wanted.layout ?? "") ? wanted.layout! : model.default_layout;
     await showLayout(layout);
-    if (wanted.recipe) await reopen({ ...wanted, recipe: named(wanted.recipe) });
   } catch (error) {
     state.loading.value = { kind: "failed", message: reasonOf(error) };
   }
 }
 
+/** Shows the space in a layout, unless another is chosen before its places have come. */
 export async function showLayout(layout: string): Promise<void> {
-  const before = { layout: state.layout.value, loading: state.loading.value };
   state.layout.value = layout;
   try {
     const bytes = await api.space(layout, () => {
       if (state.layout.value === layout) state.loading.value = { kind: "computing", layout };
     });
     if (state.layout.value !== layout) return;
+    shown = layout;
     batch(() => {
       state.entities.value = new Entities(bytes);
       state.labels.value = [];
       state.loading.value = { kind: "ready" };
     });
-    write();
+    const wanted = awaited;
+    awaited = null;
     if (state.recipe.value) void locate();
+    else if (wanted?.recipe) void reopen(wanted);
+    write();
     void showLabels(layout);
   } catch (error) {
-    if (!state.entities.value) throw error;
+    if (state.layout.value !== layout) return;
+    if (!state.entities.value) return void (state.loading.value = { kind: "failed", message: reasonOf(error) });
     batch(() => {
-      state.layout.value = before.layout;
+      state.layout.value = shown;
       state.loading.value = { kind: "ready" };
     });
     say(reasonOf(error));
@@ -81,7 +89,7 @@ export async function chooseGround(place: [number, number]): Promise<void> {
     const near = geometry.neighbours[0];
     const title = near ? `Empty ground near ${near.title ?? near.id}` : "Empty ground";
     const at = { layout: state.layout.value, x: place[0], y: place[1] };
-    take({ expression: geometry.point, vector: geometry.point === null ? geometry.vector : null, title, id: null, at });
+    take({ expression: geometry.point, title, id: null, at });
   } catch (error) {
     if (!isAbort(error)) state.located.value = { kind: "failed", message: reasonOf(error) };
   }
@@ -90,7 +98,7 @@ export async function chooseGround(place: [number, number]): Promise<void> {
 /** The middle of several entities. */
 export function chooseMiddle(ids: string[]): void {
   const parts = ids.map((id) => placeOf(id, null).expression);
-  take({ expression: `mean(${parts.join(",")})`, vector: null, title: `The middle of ${state.counted(ids.length)}`, id: null, at: null });
+  take({ expression: `mean(${parts.join(",")})`, title: `The middle of ${state.counted(ids.length)}`, id: null, at: null });
 }
 
 function take(place: Place): void {
@@ -151,11 +159,13 @@ export async function ask(question: string): Promise<void> {
   const model = state.model.value;
   if (!recipe || !model) return;
   const signal = fresh("asking");
-  const prompt = withSlot(question.trim(), state.slot.value);
-  const request = requestOf(model.model, prompt, partsFor(recipe, prompt));
-  const subject = state.subject.value;
-  state.answer.value = { prompt, subject, request, text: "", status: "streaming", trust: null, reason: "" };
+  const prompt = withSlots(question.trim(), state.comparing.value ? ["first", "second"] : [state.slot.value]);
+  const points = pointsFor(recipe, slotsOf(prompt));
+  const request = requestOf(model.model, prompt, points.map(partOf));
+  state.answer.value = { prompt, request, text: "", status: "streaming", trust: null, reason: "" };
   write();
+  // as they are now: a slider may move while the answer comes
+  const asked = { subject: points.map(titleOf).join(" and "), point: points.map(expressionOf).join(" | "), prompt, link: link() };
   const update = (change: Partial<state.Answer>) => {
     if (!signal.aborted) state.answer.value = { ...state.answer.value!, ...change };
   };
@@ -164,7 +174,7 @@ export async function ask(question: string): Promise<void> {
     update({ status: "done", trust });
     if (signal.aborted) return;
     const text = state.answer.value!.text;
-    remember({ at: new Date().toISOString(), subject, point: expressions(recipe).join(" | "), prompt, text, trust, link: link() });
+    remember({ ...asked, at: new Date().toISOString(), text, trust });
     say(`Answer: ${text}`);
   } catch (error) {
     if (!isAbort(error)) update({ status: "failed", reason: reasonOf(error) });
@@ -211,7 +221,7 @@ export async function fitConcept(name: string): Promise<api.Concept> {
 }
 
 /** Back to a state kept in an address: of this page, or of an answer in the history. */
-export async function reopen(wanted: ReturnType<typeof read>): Promise<void> {
+export async function reopen(wanted: Wanted): Promise<void> {
   batch(() => {
     state.recipe.value = wanted.recipe && named(wanted.recipe);
     state.comparing.value = wanted.comparing && wanted.recipe?.second != null;
@@ -235,27 +245,20 @@ function promptNow(): string {
   return tasks.find(({ prompt }) => /differ|compare|common/i.test(prompt))?.prompt ?? "How does {first} differ from {second}?";
 }
 
-function partsFor(recipe: Recipe, prompt: string): Part[] {
-  const { first, second, pushes } = recipe;
-  if (slotsOf(prompt).length < 2 || !second) return [partOf(recipe)];
-  const alone = (place: Place): Recipe => ({ first: place, second: null, share: 0, pushes });
-  return [partOf(alone(first)), partOf(alone(second))];
-}
-
-function expressions(recipe: Recipe): string[] {
-  if (!state.comparing.value || !recipe.second) return [expressionOf(recipe) ?? ""];
-  return [recipe.first.expression ?? "", recipe.second.expression ?? ""];
+/** What the slots of a question stand for, in their order: the point, or of two that are compared each by itself. */
+function pointsFor(recipe: Recipe, slots: string[]): Recipe[] {
+  if (!state.comparing.value && slots.length < 2) return [recipe];
+  const ends = endsOf(recipe);
+  return (slots[0] === "second" ? ends.reverse() : ends).slice(0, slots.length);
 }
 
 async function locate(): Promise<void> {
   const recipe = state.recipe.value;
   if (!recipe) return;
-  const expression = expressionOf(recipe);
-  const query = expression !== null ? { point: expression } : { vector: recipe.first.vector ?? [] };
   const signal = fresh("locating");
   if (state.located.value.kind !== "known" || isPlain(recipe)) state.located.value = { kind: "busy" };
   try {
-    const geometry = await api.point(query, state.layout.value, signal);
+    const geometry = await api.point({ point: expressionOf(recipe) }, state.layout.value, signal);
     state.located.value = { kind: "known", geometry };
   } catch (error) {
     if (!isAbort(error)) state.located.value = { kind: "failed", message: reasonOf(error) };

@@ -30,8 +30,8 @@ export interface Neighbour extends Entity {
 
 export interface Geometry {
   label: string;
-  /** An expression that names the same point; null for a raw vector. */
-  point: string | null;
+  /** An expression that names the same point. */
+  point: string;
   hypothetical: boolean;
   /** Place on the map, 0..1; null where unknown. */
   x: number | null;
@@ -76,7 +76,7 @@ export interface Trust {
   neighbours: Neighbour[];
 }
 
-export type PointQuery = { point: string } | { vector: number[] } | { map: [number, number] };
+export type PointQuery = { point: string } | { map: [number, number] };
 
 export class ApiError extends Error {
   constructor(

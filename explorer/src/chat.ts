@@ -6,8 +6,7 @@ import { expressionOf, type Recipe } from "./points";
 export type Part =
   | { type: "text"; text: string }
   | { type: "entity"; entity: string }
-  | { type: "point"; point: string }
-  | { type: "vector"; vector: number[] };
+  | { type: "point"; point: string };
 
 export interface ChatRequest {
   model: string;
@@ -16,9 +15,9 @@ export interface ChatRequest {
 
 const SLOT = /\{([^{}]*)\}/;
 
-/** A question as the model wants it: with a slot. One that names none is put to the point. */
-export function withSlot(question: string, slot: string): string {
-  return SLOT.test(question) ? question : `About {${slot}}: ${question}`;
+/** A question as the model wants it: with slots. One that names none is put to the points. */
+export function withSlots(question: string, slots: string[]): string {
+  return SLOT.test(question) ? question : `About ${slots.map((slot) => `{${slot}}`).join(" and ")}: ${question}`;
 }
 
 export const slotsOf = (prompt: string): string[] => [...new Set([...prompt.matchAll(/\{([^{}]*)\}/g)].map((match) => match[1]!))];
@@ -37,14 +36,12 @@ export function requestOf(model: string, prompt: string, points: Part[]): ChatRe
   return { model, messages: [{ role: "user", content }] };
 }
 
-/** The content part for a point: the vector itself where no expression names it. */
+/** The content part for a point. */
 export function partOf(recipe: Recipe): Part {
-  const expression = expressionOf(recipe);
-  if (expression === null) return { type: "vector", vector: recipe.first.vector ?? [] };
   const { first, second, share, pushes } = recipe;
   const plain = Object.values(pushes).every((size) => size === 0);
   const entity = !plain ? null : !second || share === 0 ? first.id : share === 1 ? second.id : null;
-  return entity === null ? { type: "point", point: expression } : { type: "entity", entity };
+  return entity === null ? { type: "point", point: expressionOf(recipe) } : { type: "entity", entity };
 }
 
 /** Asks and hands over each piece as it comes. Resolves to how far to trust the whole. Throws ApiError or AbortError. */

@@ -33,9 +33,9 @@ export function link(): string {
   const now = state.recipe.value;
   const found = new URLSearchParams();
   const set = (name: string, value: string | null | undefined) => value && found.set(name, value);
-  if (now?.first.expression) {
+  if (now) {
     setPlace(found, "point", now.first);
-    if (now.second?.expression) {
+    if (now.second) {
       setPlace(found, "to", now.second);
       found.set("share", String(Math.round(now.share * 1000) / 1000));
       if (state.comparing.value) found.set("compare", "1");
@@ -72,7 +72,7 @@ export function read(search: string): Wanted {
 
 /** An entity is written as its id; what is none carries the title it had. */
 function setPlace(found: URLSearchParams, name: string, place: Place): void {
-  found.set(name, place.id ?? place.expression!);
+  found.set(name, place.id ?? place.expression);
   if (place.id === null) found.set(`${name}-title`, place.title);
 }
 
@@ -80,9 +80,7 @@ function placeFrom(found: URLSearchParams, name: string): Place | null {
   const value = found.get(name);
   if (!value) return null;
   const title = found.get(`${name}-title`);
-  return title === null
-    ? placeOf(value, null)
-    : { expression: value, vector: null, title, id: null, at: null };
+  return title === null ? placeOf(value, null) : { expression: value, title, id: null, at: null };
 }
 
 function pushesFrom(text: string): [string, number][] {

@@ -1,10 +1,8 @@
 /** Points as the page makes them, and vecspeak's syntax for them (`296:356@0.5`, `296 + funny*1.5`). */
 
-/** Where a point starts: an entity, or a made point that an expression or a vector names. */
+/** Where a point starts: an entity, or a made point that an expression names. */
 export interface Place {
-  /** Null for a raw vector. */
-  expression: string | null;
-  vector: number[] | null;
+  expression: string;
   title: string;
   /** Null where no entity lives. */
   id: string | null;
@@ -30,17 +28,16 @@ export function quoted(name: string): string {
 }
 
 export function placeOf(id: string, title: string | null): Place {
-  return { expression: quoted(id), vector: null, title: title ?? id, id, at: null };
+  return { expression: quoted(id), title: title ?? id, id, at: null };
 }
 
 export function isPlain(recipe: Recipe): boolean {
   return recipe.second === null && pushesOf(recipe).length === 0;
 }
 
-/** The recipe as text; null where a raw vector has no name. */
-export function expressionOf(recipe: Recipe): string | null {
+/** The recipe as text. */
+export function expressionOf(recipe: Recipe): string {
   const start = startOf(recipe);
-  if (start === null) return null;
   const pushes = pushesOf(recipe).map(([name, size]) => `${size < 0 ? " - " : " + "}${quoted(name)}*${trimmed(Math.abs(size))}`);
   return pushes.length ? `${bracketed(start)}${pushes.join("")}` : start;
 }
@@ -58,10 +55,14 @@ export function pushesOf(recipe: Recipe): [string, number][] {
   return Object.entries(recipe.pushes).filter(([, size]) => size !== 0);
 }
 
-function startOf({ first, second, share }: Recipe): string | null {
+/** Each of two points by itself, pushed as the whole is. */
+export function endsOf({ first, second, pushes }: Recipe): Recipe[] {
+  return [first, ...(second ? [second] : [])].map((place) => ({ first: place, second: null, share: 0, pushes }));
+}
+
+function startOf({ first, second, share }: Recipe): string {
   if (!second || share === 0) return first.expression;
   if (share === 1) return second.expression;
-  if (first.expression === null || second.expression === null) return null;
   return `${bracketed(first.expression)}:${bracketed(second.expression)}@${trimmed(share)}`;
 }
 

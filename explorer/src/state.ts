@@ -5,7 +5,7 @@ import type { ClusterLabel, Concept, Geometry, Model, Task, Trust } from "./api"
 import { colourBy, type Colouring } from "./colouring";
 import type { Entities } from "./entities";
 import type { ChatRequest } from "./chat";
-import { titleOf, type Recipe } from "./points";
+import { endsOf, titleOf, type Recipe } from "./points";
 
 export type Loading = { kind: "starting" } | { kind: "computing"; layout: string } | { kind: "failed"; message: string } | { kind: "ready" };
 
@@ -13,8 +13,6 @@ export type Located = { kind: "none" } | { kind: "busy" } | { kind: "known"; geo
 
 export interface Answer {
   prompt: string;
-  /** What was asked about, in words. */
-  subject: string;
   request: ChatRequest;
   text: string;
   status: "streaming" | "done" | "stopped" | "failed";
@@ -28,7 +26,7 @@ export interface Asked {
   /** ISO time. */
   at: string;
   subject: string;
-  /** Expression of the point or points; empty for a raw vector. */
+  /** Expression of the point or points. */
   point: string;
   prompt: string;
   text: string;
@@ -84,7 +82,7 @@ export const slot = computed(() => model.value?.space.slot ?? "entity");
 export const subject = computed(() => {
   const now = recipe.value;
   if (!now) return "";
-  return comparing.value && now.second ? `${now.first.title} and ${now.second.title}` : titleOf(now);
+  return comparing.value ? endsOf(now).map(titleOf).join(" and ") : titleOf(now);
 });
 /** Tasks that fit what is chosen: of two points when two are compared. */
 export const fittingTasks = computed(() => tasks.value.filter((task) => task.slots.length === (comparing.value ? 2 : 1)));

@@ -1,5 +1,4 @@
 import { adjust, compare, dropSecond, settle } from "../actions";
-import { expressionOf } from "../points";
 import * as state from "../state";
 
 /** A second point: the way to it, or both at once. */
@@ -11,7 +10,7 @@ export function Between() {
       <section class="between">
         <h3>Second point</h3>
         <p class="note">Go part of the way to another {state.slot.value}, or compare the two.</p>
-        <button type="button" class="plain" disabled={expressionOf(recipe) === null} aria-pressed={state.choosingSecond.value} onClick={() => (state.choosingSecond.value = true)}>
+        <button type="button" class="plain" aria-pressed={state.choosingSecond.value} onClick={() => (state.choosingSecond.value = true)}>
           Choose a second point
         </button>
       </section>

@@ -22,7 +22,7 @@ export function HistoryTab() {
       <ol class="asked">
         {all.map((asked) => (
           <li key={asked.at}>
-            <button type="button" onClick={() => void reopen(read(asked.link))} disabled={!asked.point}>
+            <button type="button" onClick={() => void reopen(read(asked.link))}>
               <b>{asked.subject}</b>
               <span class="prompt">{asked.prompt}</span>
               <span class="said">{asked.text}</span>

@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { adjust, settle } from "../actions";
-import { expressionOf, pushesOf } from "../points";
+import { pushesOf } from "../points";
 import * as state from "../state";
 
 /** Standard deviations, either way. */
@@ -15,16 +15,14 @@ export function Pull() {
   const known = state.concepts.value;
   const pushed = pushesOf(recipe);
   const shown = all.value ? known : known.filter(({ name }, number) => number < FIRST || recipe.pushes[name]);
-  if (state.comparing.value) return null;
   return (
     <section class="pull">
       <h3>
-        Pull it towards
+        Pull {state.comparing.value ? "both" : "it"} towards
         {pushed.length > 0 && <button type="button" class="link" onClick={() => (adjust({ pushes: {} }), settle())}>Reset</button>}
       </h3>
-      {expressionOf(recipe) === null && <p class="note">This point is a bare vector and cannot be pulled.</p>}
       {known.length === 0 && <p class="note">No concepts yet. Fit one from two groups under Concepts.</p>}
-      {expressionOf(recipe) !== null && shown.map(({ name }) => <Slider key={name} name={name} size={recipe.pushes[name] ?? 0} />)}
+      {shown.map(({ name }) => <Slider key={name} name={name} size={recipe.pushes[name] ?? 0} />)}
       {known.length > shown.length && (
         <button type="button" class="link" onClick={() => (all.value = true)}>{known.length - shown.length} more concepts</button>
       )}
