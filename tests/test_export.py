@@ -57,11 +57,13 @@ def server_embeddings(parts, base, tokenizer):
     return torch.cat(pieces)
 
 
+@pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("tokens_per_vector", [1, 3])
 @pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])
 @torch.inference_mode()
-def test_embeddings_are_those_of_our_own_forward(kind, tokens_per_vector, tmp_path):
+def test_embeddings_are_those_of_our_own_forward(kind, tokens_per_vector, chat, tmp_path):
     elm = tiny.elm(kind, tokens_per_vector=tokens_per_vector)
+    elm.tokenizer = tiny.tokenizer(chat=chat)
     elm.adapter.scale_E[2] = 1e-9  # a dimension that is constant in the data, and so says nothing
     x, y = tiny.vectors(2, seed=5)
     points, base, tokenizer = export(elm, tmp_path / "out")

@@ -18,7 +18,7 @@ from vecspeak import narrate, store
 from vecspeak.bundled import bundled_model_path, bundled_space_path, load_bundled
 from vecspeak.cli import main
 from vecspeak.decoding import Decoding
-from vecspeak.errors import ConfigError, ModelError
+from vecspeak.errors import ConfigError, EncoderError, ModelError
 from vecspeak.narrate import SCHEMA, Job, Local, model_fingerprint, narrate_to, reference
 from vecspeak.parts import parts_folder
 from vecspeak.space import Space
@@ -54,6 +54,20 @@ def narrated(job: Job, out: Path, *, every: int = 4, **more) -> pa.Table:
 @pytest.fixture(scope="module")
 def uninterrupted(folder, tmp_path_factory) -> pa.Table:
     return narrated(job_of(folder), tmp_path_factory.mktemp("whole") / "out.parquet")
+
+
+def test_a_missing_encoder_is_said_before_any_row(tmp_path):
+    space = Space.create(
+        tmp_path / "space.lance", ids=["a", "b"], vectors=vectors(2), name="things", encoder="./none-here"
+    )
+    elm = tiny.elm("llama", space=space)
+    elm.base.save_pretrained(tmp_path / "base")
+    elm.tokenizer.save_pretrained(tmp_path / "base")
+    store.save(elm, tmp_path / "model", manifest=tiny.manifest(elm, base=str(tmp_path / "base")))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(EncoderError, match="none-here"):
+        narrated(job_of(tmp_path, rows=2), tmp_path / "out/out.parquet")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def same_rows(found: pa.Table, expected: pa.Table) -> bool:

@@ -135,6 +135,22 @@ def test_trainable_names_are_told():
     assert lora == {name for name, parameter in elm.named_parameters() if parameter.requires_grad}
 
 
+@pytest.mark.parametrize("train", ["adapter", "lora", "all"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_base_in_16_bits_is_trained_in_32(train, dtype, tmp_path):
+    """As bases are loaded on a GPU. What is frozen stays as it is, but for float16."""
+    elm = topic_elm()
+    torch.nn.Module.to(elm.base, dtype)
+    stage = Stage(name="s", train=train, steps=2, batch_size=4, bag_loss=0.1)
+    with torch.autocast("cpu", torch.bfloat16):  # as `Accelerator` does it on a GPU
+        train_stage(elm, stage, sampler_of(topics(8), batch_size=4), number=0, run=tmp_path)
+    kinds = {parameter.requires_grad: parameter.dtype for parameter in elm.base.parameters()}
+    assert kinds.get(True, torch.float32) == torch.float32
+    frozen = torch.float32 if dtype == torch.float16 else dtype
+    assert kinds.get(False, frozen) == frozen
+    assert elm.words(topics(1)[0].points["x"], 2)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_every_layer_of_the_adapter_is_trained_at_any_depth(depth, tmp_path):
     elm = topic_elm()
@@ -229,7 +245,7 @@ def test_without_texts_of_single_entities_the_start_is_random():
     elm, random = topic_elm(), topic_elm()
     a, b = vectors(2)
     pairs = [Example("pair", "{x} {y}", {"x": a, "y": b}, "both", ("a", "b"))]
-    assert np.isnan(start_adapter(elm, pairs, start="texts", seed=3))
+    assert start_adapter(elm, pairs, start="texts", seed=3) is None
     start_adapter(random, pairs, start="random", seed=3)
     assert torch.equal(elm.adapter.fall.weight, random.adapter.fall.weight)
 

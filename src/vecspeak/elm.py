@@ -117,9 +117,12 @@ class Elm(nn.Module):
         ).to(self.device)
 
     def word_table(self) -> Tensor:
-        """(V, D) embeddings of all tokens as the base's first layer gets them: some bases scale their weights."""
+        """(V, D) embeddings of all tokens as the base's first layer gets them: some bases scale their weights.
+
+        In float32, as the adapter's outputs they are compared with, whatever the base computes in.
+        """
         embedding = embedding_of(self.base)
-        return embedding(torch.arange(embedding.num_embeddings, device=self.device))
+        return embedding(torch.arange(embedding.num_embeddings, device=self.device)).float()
 
     # ---- asking
 
@@ -165,10 +168,7 @@ class Elm(nn.Module):
 
         Raises: as `ask`, before any generation.
         """
-        if decoding.chosen_by == "consistency" and self.encoder is None:
-            raise EncoderError(
-                "Consistency re-encodes the answers, but this space names no encoder. Choose by support."
-            )
+        self.check_encoder(decoding)
         asked = [self.check(question, decoding) for question in questions]
         order = sorted(range(len(asked)), key=lambda i: len(asked[i].prompt.ids))
         written = dict(run(self.decoder(), self._keyed_rows(asked, order, decoding), at_once=batch_size))
@@ -251,9 +251,9 @@ class Elm(nn.Module):
                 f"{limit} positions. Lower max_tokens or shorten the prompt."
             )
 
-    def check_chooser(self, decoding: Decoding) -> None:
-        """Raises EncoderError where consistency is to choose among samples and nothing can re-encode them."""
-        if decoding.chosen_by == "consistency" and self.encoder is None:
+    def check_encoder(self, decoding: Decoding) -> None:
+        """Raises EncoderError where the space's encoder is not installed, or consistency is to choose without one."""
+        if self.encoder is None and decoding.chosen_by == "consistency":
             raise EncoderError("Consistency re-encodes answers, but this space names no encoder. Choose by support.")
 
     def decoder(self) -> Decoder:

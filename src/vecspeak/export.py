@@ -17,10 +17,11 @@ from pathlib import Path
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from vecspeak.elm import Elm
 from vecspeak.errors import ModelError
+from vecspeak.prompts import LINES
 from vecspeak.wordspace import embedding_of
 
 CLIENT = "vecspeak_client.py"
@@ -64,7 +65,7 @@ def export_vllm(elm: Elm, folder: Path, *, name: str, prompt: str, slot: str) ->
         temporary.mkdir(parents=True)
         base = merged(elm.base)
         base.save_pretrained(temporary / "base")
-        elm.tokenizer.save_pretrained(temporary / "base")
+        _with_template(elm.tokenizer).save_pretrained(temporary / "base")
         _save_adapter(elm, temporary / "adapter.safetensors")
         shutil.copyfile(Path(str(resources.files("vecspeak"))) / "data" / "vllm_client.py", temporary / CLIENT)
         (temporary / "README.md").write_text(_readme(elm, name, prompt, slot), encoding="utf-8")
@@ -86,6 +87,15 @@ def merged(base: PreTrainedModel) -> PreTrainedModel:
             plain.set_submodule(name, module.get_base_layer())
     plain._hf_peft_config_loaded = False  # else transformers would save the LoRA alone
     return plain
+
+
+def _with_template(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """vLLM refuses conversations with a base that has no chat template."""
+    if tokenizer.chat_template:
+        return tokenizer
+    templated = copy.deepcopy(tokenizer)
+    templated.chat_template = LINES
+    return templated
 
 
 def _save_adapter(elm: Elm, path: Path) -> None:

@@ -19,15 +19,16 @@ import lance
 import numpy as np
 import pyarrow as pa
 
+from vecspeak.adapter import Adapter
 from vecspeak.answers import Asked, Question
 from vecspeak.decoding import Decoding, Row, run
-from vecspeak.elm import Elm
+from vecspeak.elm import Elm, Fingerprint
 from vecspeak.errors import ConfigError
 from vecspeak.parts import check_plan, open_parts, parts_folder
 from vecspeak.prompts import the_slot
 from vecspeak.space import EXACT_UP_TO, Point, Space
 from vecspeak.spacefile import open_space
-from vecspeak.store import check_space, load
+from vecspeak.store import check_space, load, load_adapter, read_manifest
 
 READ = 1_024
 """Rows read from disk at a time."""
@@ -200,7 +201,7 @@ class Narrator:
         slot = the_slot(job.prompt)
         self.elm, self._near, self._job, self._slot = elm, near, job, slot
         self._asked = elm.check(Question(job.prompt, {slot: elm.fingerprint.mean}), job.decoding)
-        elm.check_chooser(job.decoding)
+        elm.check_encoder(job.decoding)
         self._fingerprint = model_fingerprint(job.model)
 
     def tables(
@@ -282,6 +283,14 @@ class Local:
         """As `Engine.tables`."""
         dataset, _ = open_space(self._job.space)
         return self.narrator.tables(rows_from(dataset, first, self._job.rows), size=size, on_rows=on_rows)
+
+
+def open_adapter(job: Job) -> tuple[Adapter, Fingerprint, Space]:
+    """What can be known of a job without its base. Raises ModelError and SpaceError where the parts do not fit."""
+    adapter, fingerprint = load_adapter(job.model, read_manifest(job.model))
+    space = Space.open(job.space)
+    check_space(fingerprint, space)
+    return adapter, fingerprint, space
 
 
 def open_narrator(job: Job) -> Narrator:

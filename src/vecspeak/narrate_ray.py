@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 import pyarrow as pa
 
 from vecspeak.errors import ConfigError
-from vecspeak.narrate import Job, open_narrator, rows_from
-from vecspeak.spacefile import open_space
+from vecspeak.narrate import Job, open_adapter, open_narrator, rows_from
+from vecspeak.spacefile import one_line, open_space
 
 
 class OnRay:
@@ -21,13 +21,14 @@ class OnRay:
     """
 
     def __init__(self, job: Job, *, workers: int):
-        """Raises ConfigError where ray is not installed, or the cluster has too few GPUs or CPUs."""
+        """Raises ConfigError where ray is not installed, or the cluster has too few GPUs or CPUs; as `open_adapter`."""
         try:
             import ray
         except ImportError as error:
             raise ConfigError("Engine ray needs `pip install 'vecspeak[ray]'`.") from error
         if workers < 1:
             raise ConfigError(f"workers is {workers}; expected at least 1.")
+        open_adapter(job)  # what does not fit is said here, not by a worker
         self._job, self._workers = job, workers
         if not ray.is_initialized():
             ray.init(log_to_driver=False, include_dashboard=False)
@@ -39,14 +40,15 @@ class OnRay:
             )
 
     def tables(self, first: int, *, size: int, on_rows: Callable[[int], None]) -> Iterator[pa.Table]:
-        """As `Engine.tables`; a table is the work of one worker."""
+        """As `Engine.tables`; a table is the work of one worker. Raises ConfigError with what a worker raised."""
         from ray.data import DataContext, from_items
+        from ray.exceptions import RayError
 
         DataContext.get_current().execution_options.preserve_order = True
         DataContext.get_current().enable_progress_bars = False
         starts = range(first, self._job.rows, size)
         ranges = [{"first": start, "end": min(start + size, self._job.rows)} for start in starts]
-        narrated = from_items(ranges, override_num_blocks=min(len(ranges), 1_000)).map_batches(
+        narrated = from_items(ranges, override_num_blocks=len(ranges)).map_batches(
             _Worker,
             fn_constructor_args=[self._job],
             batch_size=1,
@@ -54,9 +56,13 @@ class OnRay:
             concurrency=self._workers,
             num_gpus=1 if self._kind == "GPU" else None,
         )
-        for table in narrated.iter_batches(batch_size=None, batch_format="pyarrow"):
-            on_rows(len(table))
-            yield table
+        try:
+            for table in narrated.iter_batches(batch_size=None, batch_format="pyarrow"):
+                on_rows(len(table))
+                yield table
+        except RayError as error:
+            cause = getattr(error, "cause", None) or error  # what the worker raised, without its traceback
+            raise ConfigError(f"A worker failed; the parts before it are kept: {one_line(cause)}") from error
 
 
 class _Worker:

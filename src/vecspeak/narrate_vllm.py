@@ -22,11 +22,13 @@ from vecspeak.decoding import Decoding
 from vecspeak.encode import load_encoder
 from vecspeak.endpoint import Endpoint, in_parallel
 from vecspeak.errors import ConfigError, ModelError
-from vecspeak.narrate import Job, model_fingerprint, reference, rows_from, table_of
+from vecspeak.narrate import Job, model_fingerprint, open_adapter, reference, rows_from, table_of
 from vecspeak.prompts import the_slot
-from vecspeak.space import Point, Space
+from vecspeak.space import Point
 from vecspeak.spacefile import open_space
-from vecspeak.store import check_space, load_adapter, read_manifest
+
+TIMEOUT_S = 600.0
+"""Of one answer: on a busy server it waits for those before it."""
 
 
 class OnVllm:
@@ -43,10 +45,7 @@ class OnVllm:
             ModelError: model, space and URL do not fit, or no server answers there.
         """
         self._job, self._slot = job, the_slot(job.prompt)
-        manifest = read_manifest(job.model)
-        self._adapter, fingerprint = load_adapter(job.model, manifest)
-        space = Space.open(job.space)
-        check_space(fingerprint, space)
+        self._adapter, fingerprint, space = open_adapter(job)
         _check(job.decoding, encoded=fingerprint.encoder is not None)
         self._endpoint = asyncio.run(_endpoint(url, key, job.decoding))
         self._encoder = load_encoder(fingerprint.encoder) if fingerprint.encoder else None
@@ -103,7 +102,12 @@ def _check(decoding: Decoding, *, encoded: bool) -> None:
 async def _endpoint(url: str, key: str | None, decoding: Decoding) -> Endpoint:
     """The endpoint of the model that the server has."""
     settings = {"top_p": decoding.top_p, "frequency_penalty": decoding.frequency_penalty}
-    asked = {"max_tokens": decoding.max_tokens, "temperature": decoding.sampling_temperature, "settings": settings}
+    asked = {
+        "max_tokens": decoding.max_tokens,
+        "temperature": decoding.sampling_temperature,
+        "timeout_s": TIMEOUT_S,
+        "settings": settings,
+    }
     models = await Endpoint(url, "", key=key, **asked).models()
     if not models:
         raise ModelError(f"{url} serves no model. Start it as the README of `vecspeak export vllm` says.")

@@ -17,6 +17,9 @@ from vecspeak.errors import PromptError
 # Private-use characters: no template, tokenizer or user text holds them by accident.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 
+LINES = "{{ bos_token }}{% for message in messages %}{{ message['content'] + '\n' }}{% endfor %}"
+"""The chat template of a base that has none, for programs that insist on one: a turn is a line."""
+
 _KEPT = 2_000
 """Characters of the longest text whose ids are kept: training repeats its prompts, a long text comes once."""
 
@@ -112,7 +115,7 @@ def render(tokenizer: PreTrainedTokenizerBase, asked: Conversation, tokens_per_v
 def _whole(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> str:
     """The text that the base reads, up to where it answers."""
     if not tokenizer.chat_template:
-        return "".join(f"{turn.text}\n" for turn in turns)
+        return "".join(f"{turn.text}\n" for turn in turns)  # as LINES says it
     messages = [{"role": turn.role, "content": turn.text} for turn in turns]
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

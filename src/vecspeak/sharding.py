@@ -49,5 +49,4 @@ def part_like(tensor: Tensor, parameter: nn.Parameter | Tensor) -> Tensor:
     """This process's part of a whole tensor, divided as the parameter is; scalars are not divided."""
     if not isinstance(parameter, DTensor) or tensor.shape != parameter.shape:
         return tensor
-    there = tensor.to(parameter.device)
-    return distribute_tensor(there, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    return distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)

@@ -204,14 +204,18 @@ def processes() -> Accelerator:
 def set_trainable(elm: Elm, stage: Stage) -> list[str]:
     """Freeze all but what the stage trains; returns the names, which are asserted.
 
-    A library that wraps the base can freeze the adapter without a word; that must not pass.
+    A library that wraps the base can freeze the adapter without a word; that must not pass. What is trained becomes
+    float32, since steps at such rates would be rounded away in 16 bits, and so does a base in float16, through which
+    gradients would vanish; a frozen base in bfloat16 stays so.
     """
+    if elm.base.dtype == torch.float16:
+        nn.Module.to(elm.base, torch.float32)
     if stage.train == "lora" and not any("lora_" in name for name, _ in elm.named_parameters()):
         add_lora(elm.base, rank=stage.lora_rank)
     for name, parameter in elm.named_parameters():
         own = name.startswith("adapter.")
         parameter.requires_grad_(own or stage.train == "all" or (stage.train == "lora" and "lora_" in name))
-        if parameter.requires_grad:  # steps at such rates would be rounded away in 16 bits
+        if parameter.requires_grad:
             parameter.data = parameter.data.float()
     names = [name for name, parameter in elm.named_parameters() if parameter.requires_grad]
     base = [name for name in names if not name.startswith("adapter.")]
@@ -267,7 +271,10 @@ def bag_losses(elm: Elm, batch: Batch, idf_V: Tensor) -> Tensor:
 
 
 def gate(elm: Elm, examples: Sequence[Example], *, seed: int = 0) -> Gate:
-    """Loss on held-out examples with their own vectors and with those of another example of the task."""
+    """Loss on held-out examples with their own vectors and with those of another example of the task.
+
+    An example alone in its task keeps its own vectors and would hide a gap; `training.gate_examples` leaves it out.
+    """
     right = elm.loss(examples)
     wrong = elm.loss(shuffled(examples, seed=seed))
     gaps = wrong - right
@@ -291,19 +298,21 @@ def shuffled(examples: Sequence[Example], *, seed: int) -> list[Example]:
     return result
 
 
-def start_adapter(elm: Elm, examples: Sequence[Example], *, start: Literal["texts", "random"], seed: int) -> float:
+def start_adapter(
+    elm: Elm, examples: Sequence[Example], *, start: Literal["texts", "random"], seed: int
+) -> float | None:
     """Initialise the adapter; from texts, by ridge regression from vectors to mean token embeddings.
 
     Examples of two points say nothing about either alone: without any of one point the start is random.
 
     Returns:
-        R2 of the ridge regression on held-out entities; NaN for a random start.
+        R2 of the ridge regression on held-out entities, as `Adapter.start_from_texts`; None for a random start.
     """
-    table_VD = elm.word_table().detach().float().cpu()
+    table_VD = elm.word_table().detach().cpu()
     rms = table_VD.pow(2).mean().sqrt().item()
     device = elm.device
     elm.adapter.cpu()
-    r2 = float("nan")
+    r2 = None
     single = [example for example in examples if len(example.points) == 1]
     if start == "random" or not single:
         elm.adapter.start_random(rms=rms, seed=seed)
