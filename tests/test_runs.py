@@ -12,10 +12,11 @@ import torch
 from tiny import vectors
 
 from vecspeak.errors import ConfigError
+from vecspeak.examples import Example
 from vecspeak.runs import Checkpoint, log_row, save_checkpoint
 from vecspeak.space import Space
 from vecspeak.stages import Stage
-from vecspeak.training import AdapterConfig, TrainConfig, manifest, train
+from vecspeak.training import AdapterConfig, TrainConfig, gate_examples, manifest, train
 
 TASKS = """
 [[task]]
@@ -239,3 +240,28 @@ def test_the_base_is_found_again_from_another_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     config = config_of(folder, "full").model_copy(update={"base": "base"})
     assert manifest(tiny.elm(), config).base == str(folder / "base")
+
+
+# ---- what is told
+
+
+def test_a_run_of_few_entities_tells_that_neither_start_nor_gate_is_measured(folder, tmp_path):
+    ids = [f"e{i}" for i in range(12)]  # of which one is held out
+    Space.create(tmp_path / "few", ids=ids, vectors=vectors(12), columns={"text": ids}, name="few")
+    stages = (Stage(name="align", train="adapter", steps=1, batch_size=2),)
+    told = []
+    few = config_of(folder, "full").model_copy(update={"space": tmp_path / "few", "stages": stages})
+    train(few, tmp_path / "run", on_event=told.append)
+    assert told[0] == "10 training examples, 1 held out for the gate"
+    assert told[1] == "1 of 1 held-out examples, alone in their task, left out"
+    assert told[2].startswith("no gate: no task has two")
+    assert told[3].startswith("adapter started from texts; fewer than 20 entities")
+    assert len(told) == 4 and not (tmp_path / "run" / "gates.json").exists()
+
+
+def test_the_gate_has_two_examples_of_each_task():
+    examples = [Example(task, "{x}", {"x": vectors(1)[0]}, "t", (task,)) for task in "ababc"]
+    told = []
+    assert gate_examples(examples, told.append) == examples[:4]
+    assert told == ["1 of 5 held-out examples, alone in their task, left out"]
+    assert gate_examples(examples[:4], told.append) == examples[:4] and len(told) == 1

@@ -7,7 +7,6 @@ The paper has one such comparison, of one stage with two, on a toy (appendix D).
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -27,7 +26,7 @@ from vecspeak.metrics import Interval
 from vecspeak.space import Space
 from vecspeak.stages import Progress, shuffled
 from vecspeak.tasks import load_tasks
-from vecspeak.training import CONFIG, TrainConfig, check_run, manifest, split_examples, train
+from vecspeak.training import CONFIG, TrainConfig, check_run, gate_examples, manifest, split_examples, train
 
 JSON, MARKDOWN = "ablations.json", "ablations.md"
 """In the folder of the ablation: what was measured so far."""
@@ -166,17 +165,14 @@ def _chosen(config: TrainConfig, only: Sequence[str]) -> tuple[list[Arm], tuple[
 
 
 def _held_out(config: TrainConfig, seed: int, on_event: Callable[[str], None]) -> list[Example]:
-    """The examples of the gate, without those alone in their task, whose vectors cannot be swapped."""
+    """The examples of the gate."""
     _, examples = split_examples(Space.open(config.space), load_tasks(config.tasks), seed=seed)
-    counts = Counter(example.task for example in examples)
-    measured = [example for example in examples if counts[example.task] > 1]
+    measured = gate_examples(examples, on_event)
     if not measured:
         raise ConfigError(
             f"{config.space} has {len(examples)} held-out (validation) examples, and no task has two, which a "
             "comparison with shuffled vectors needs. Import more entities, or name more of them in the column `split`."
         )
-    if len(measured) < len(examples):
-        on_event(f"{len(examples) - len(measured)} of {len(examples)} held-out examples, alone in their task, left out")
     return measured
 
 

@@ -15,7 +15,9 @@ steps = 500
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Literal
 
@@ -153,6 +155,9 @@ def train(
         training, told = share_of(training, config.train_share, seed=config.seed)
         on_event(told)
     on_event(f"{len(training)} training examples, {len(held_out)} held out for the gate")
+    gated = gate_examples(held_out, on_event)
+    if not gated:
+        on_event("no gate: no task has two held-out examples to swap vectors; whether they are used is not measured")
     elm = new_elm(config, space)
     accelerator.wait_for_everyone()  # all have seen a free folder
     if accelerator.is_main_process:
@@ -161,7 +166,7 @@ def train(
     if Checkpoint.latest(run) is None:
         r2 = start_adapter(elm, training, start=config.adapter.start, seed=config.seed)
         if config.adapter.start == "texts":
-            on_event(f"adapter solved from texts: R2 {r2:.2f} on entities left out")
+            on_event(_told(r2))
     for number, stage in enumerate(config.stages):
         checkpoint = Checkpoint.latest(run)
         if checkpoint is not None and checkpoint.stage > number:
@@ -173,8 +178,8 @@ def train(
             [training], [1.0], stage.batch_size, config.seed + number, config.vector_dropout, space.mean_vector
         )
         train_stage(elm, stage, sampler, number=number, run=run, on_step=on_step)
-        if held_out:
-            told = gate(elm, held_out)
+        if gated:
+            told = gate(elm, gated)
             on_event(f"after {stage.name}: {told}")
             if accelerator.is_main_process:
                 _remember_gate(run, stage.name, told.right, told.shuffled, told.low)
@@ -184,6 +189,15 @@ def train(
         save(elm, run / "model", manifest=manifest(elm, config))
     accelerator.wait_for_everyone()
     return elm
+
+
+def _told(r2: float | None) -> str:
+    """How the adapter was started from texts."""
+    if r2 is None:
+        return "adapter started at random: no example speaks of one entity alone"
+    if isnan(r2):
+        return "adapter started from texts; fewer than 20 entities, or texts all alike, do not tell how well"
+    return f"adapter solved from texts: R2 {r2:.2f} on entities left out"
 
 
 def _put_together(config: TrainConfig, space: Space, run: Path, done: Sequence[Stage]) -> Elm:
@@ -237,6 +251,15 @@ def split_examples(space: Space, tasks: TaskSet, *, seed: int) -> tuple[list[Exa
         )
     held_out = make_examples(space, tasks, ids=ids["validation"], pairs=pairs)
     return training, held_out[:: max(1, -(-len(held_out) // GATE_EXAMPLES))]
+
+
+def gate_examples(examples: Sequence[Example], on_event: Callable[[str], None]) -> list[Example]:
+    """Held-out examples but those alone in their task, which have none to swap vectors with; their number is told."""
+    counts = Counter(example.task for example in examples)
+    kept = [example for example in examples if counts[example.task] > 1]
+    if len(kept) < len(examples):
+        on_event(f"{len(examples) - len(kept)} of {len(examples)} held-out examples, alone in their task, left out")
+    return kept
 
 
 def share_of(examples: Sequence[Example], share: float, *, seed: int) -> tuple[list[Example], str]:
