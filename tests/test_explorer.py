@@ -145,7 +145,7 @@ def test_the_first_visit_waits_for_the_map_and_what_is_chosen_meanwhile_stays(vi
 
     visit.page.route("**/api/space?layout=tsne", computing)
     visit.page.goto(f"{visit.server}/?layout=tsne&point=296")
-    expect(visit.page.locator(".cover")).to_contain_text("t-SNE of all films. This is done once and kept.", timeout=SLOW)
+    expect(visit.page.locator(".cover")).to_contain_text("t-SNE of all films. This is done once", timeout=SLOW)
     visit.page.get_by_role("button", name="Show PCA meanwhile").click()
     visit.drawn()
     expect(visit.page.get_by_role("application")).to_have_accessible_name(re.compile("Map of 900 films"))

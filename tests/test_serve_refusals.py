@@ -117,6 +117,7 @@ MALFORMED = {
     "a vector of texts": parts({"type": "vector", "vector": ["a"] * 6}),
     "an infinite vector": json.dumps(parts({"type": "vector", "vector": [float("inf")] * 6})).encode(),
     "a vector beyond float32": parts({"type": "vector", "vector": [1e300] * 6}),
+    "a vector of a length beyond float32": parts({"type": "vector", "vector": [1e30] * 6}),
     "a vector of huge integers": parts({"type": "vector", "vector": [10**400] * 6}),
     "an empty vector": parts({"type": "vector", "vector": []}),
     "too many points": parts(*({"type": "entity", "entity": str(i)} for i in range(5))),

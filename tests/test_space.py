@@ -256,6 +256,8 @@ def test_labels(space):
         (lambda s: s.point([1, 2, 3, 4, 1e300]), "got inf in dimension 4"),
         (lambda s: s.point(np.zeros(5)), "zero and has no direction"),
         (lambda s: s.point(np.full(5, 1e-25)), "zero and has no direction"),
+        (lambda s: s.point(np.full(5, 1e30)), "length is beyond float32"),
+        (lambda s: s.neighbours(Point(np.full(5, 3e38), "far"), 1), "far is too long"),
         (lambda s: s.point(np.ones((1, 5))), r"shape \(E,\), got shape \(1, 5\)"),
         (lambda s: s.point("abc"), "vector of numbers, got str"),
         (lambda s: s.neighbours(s["e1"], 0), "at least 1 neighbour"),

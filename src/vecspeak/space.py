@@ -294,7 +294,7 @@ class Space:
         """A made point of this space.
 
         Raises:
-            PointError: not (E,) finite numbers, or zero under cosine.
+            PointError: not (E,) finite numbers, a length beyond float32, or zero under cosine.
         """
         point = Point(vector, label, self)
         self._check(point)
@@ -405,7 +405,11 @@ class Space:
             raise PointError(
                 f"{point.label} has {len(point.vector)} dimensions, the space {self.name} has {self.dimension}."
             )
-        if self.metric == "cosine" and np.linalg.norm(point.vector) < SMALLEST_NORM:
+        with np.errstate(over="ignore"):
+            length = np.linalg.norm(point.vector)
+        if not np.isfinite(length):
+            raise PointError(f"{point.label} is too long: its length is beyond float32. Scale it down.")
+        if self.metric == "cosine" and length < SMALLEST_NORM:
             raise PointError(f"{point.label} is zero and has no direction, so no place in a cosine space.")
 
 
