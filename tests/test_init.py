@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ import tiny
 
 from vecspeak.cli import main
 from vecspeak.errors import SpaceError
+from vecspeak.geometry import parse_point
 from vecspeak.importing import Reading
 from vecspeak.space import Space
 from vecspeak.starting import BATCH, EPOCHS, FEWEST_STEPS, steps_of, task_file
 from vecspeak.survey import survey
 from vecspeak.tasks import parse_tasks
+from vecspeak.terminal import ask_command
 from vecspeak.training import read_config
 
 ROWS = 30
@@ -183,7 +186,7 @@ def test_from_files_to_an_answer_in_three_commands(files: Path, capsys: pytest.C
     assert train == "train new/train.toml"
     assert main(train.split()) == 0
     assert f"vecspeak {ask}" in capsys.readouterr().out
-    assert main(["ask", "new/run/model", "Describe {item}.", "--item", "000", "--max-tokens", "5"]) == 0
+    assert main([*shlex.split(ask), "--max-tokens", "5"]) == 0
     assert capsys.readouterr().out.strip()
 
 
@@ -210,10 +213,24 @@ def test_json_says_what_was_found(files: Path, capsys: pytest.CaptureFixture[str
     tiny.base().save_pretrained("base")
     tiny.tokenizer().save_pretrained("base")
     words = ["init", "new", "--vectors", "v.npy", "--ids", "ids.txt", "--texts", "t.csv", "--minutes", "0.1"]
-    assert main([*words, "--encoder", encoder, "--base", str(files / "base"), "--json"]) == 0
+    assert main([*words, "--encoder", encoder, "--base", "./base", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["entities"], told["metric"], told["without_text"], told["tasks"]) == (30, "cosine", 1, ["describe"])
     assert "DID NOT MAKE THESE VECTORS" in told["encoder"]
     assert Space.open("new/space.lance").encoder == encoder
     config = read_config(Path("new/train.toml"))
     assert (config.stages[1].train, config.decoding.frequency_penalty) == ("lora", 0)
+    assert config.base == str(files / "base")  # which the working directory says, not the folder of the config
+
+
+@pytest.mark.parametrize("id", ["3", "red boots", "a:b", "https://x.org/?a=1&b=2", 'the "it"', "it's $HOME"])
+def test_the_command_that_is_told_asks_about_the_entity(id: str, tmp_path: Path) -> None:
+    tasks = parse_tasks(task_of('Say "{item}"?'), origin="t")
+    told = shlex.split(ask_command(tmp_path / "my shop", tasks, [id, "other"]))
+    assert told[:5] == ["vecspeak", "ask", str(tmp_path / "my shop"), 'Say "{item}"?', "--item"]
+    space = Space.create(tmp_path / "s.lance", ids=[id, "a", "b"], vectors=unit(3), name="s")
+    np.testing.assert_array_equal(parse_point(space, told[5]).vector, unit(3)[0])
+
+
+def task_of(prompt: str) -> str:
+    return f"[[task]]\nname = 'a'\nslots = ['item']\ntarget = '{{text}}'\nprompts = ['{prompt}']\n"

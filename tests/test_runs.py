@@ -16,7 +16,7 @@ from vecspeak.examples import Example
 from vecspeak.runs import Checkpoint, log_row, save_checkpoint
 from vecspeak.space import Space
 from vecspeak.stages import Stage
-from vecspeak.training import AdapterConfig, TrainConfig, gate_examples, manifest, train
+from vecspeak.training import AdapterConfig, TrainConfig, check_run, gate_examples, manifest, read_config, train
 
 TASKS = """
 [[task]]
@@ -240,6 +240,21 @@ def test_the_base_is_found_again_from_another_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     config = config_of(folder, "full").model_copy(update={"base": "base"})
     assert manifest(tiny.elm(), config).base == str(folder / "base")
+
+
+def test_a_config_is_the_same_from_every_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("shop").mkdir()
+    Path("shop/base").symlink_to(folder / "base")
+    Path("shop/train.toml").write_text('space = "s.lance"\ntasks = "t.toml"\nbase = "base"\n')
+    config, run = read_config(Path("shop/train.toml")), tmp_path / "run"
+    kept = config.model_copy(update={"space": Path("shop/s.lance"), "tasks": "shop/t.toml", "base": "shop/base"})
+    run.mkdir()
+    (run / "config.json").write_text(kept.model_dump_json())  # as versions before this did
+    check_run(run, config, resume=True)
+    monkeypatch.chdir("shop")
+    assert read_config(Path("train.toml")) == config
+    assert config.base == str(folder / "base")
 
 
 # ---- what is told

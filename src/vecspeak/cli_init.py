@@ -3,12 +3,13 @@
 vecspeak init items --vectors items.npy --ids ids.txt --texts items.csv
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vecspeak.terminal import print_json
+from vecspeak.terminal import ask_command, print_json
 
 if TYPE_CHECKING:
     from vecspeak.survey import Survey
@@ -75,8 +76,8 @@ def init(
     typer.echo(
         f"\nwritten: {folder}; tasks {', '.join(made.tasks)}; {made.steps:,} steps, about {made.minutes:.0f} min here"
     )
-    typer.echo(f"train it: vecspeak train {config}")
-    typer.echo(f"then ask: vecspeak ask {folder / 'run' / 'model'} {made.question}")
+    typer.echo(f"train it: {shlex.join(['vecspeak', 'train', str(config)])}")
+    typer.echo(f"then ask: {ask_command(folder / 'run' / 'model', made.tasks, found.ids)}")
 
 
 def _tell(found: "Survey", judged: str) -> None:

@@ -5,19 +5,17 @@ vecspeak ablate films.toml --run runs/films-ablations
 vecspeak evaluate films --report report.md
 """
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vecspeak.errors import ConfigError
+from vecspeak.terminal import ask_command
 
 if TYPE_CHECKING:
-    from vecspeak.elm import Elm
     from vecspeak.estimates import Estimate
     from vecspeak.stages import Progress
-    from vecspeak.training import TrainConfig
 
 
 def train(
@@ -39,6 +37,7 @@ def train(
     with fast_imports():
         from vecspeak.bars import training_bar
         from vecspeak.stages import processes
+        from vecspeak.tasks import load_tasks
         from vecspeak.training import check_run, read_config
         from vecspeak.training import train as run_training
 
@@ -55,7 +54,9 @@ def train(
     with training_bar(Console(quiet=not tells)) as on_step:
         elm = run_training(settings, run, resume=resume, on_step=on_step, on_event=typer.echo)
     if tells:
-        typer.echo(f"saved in {run / 'model'}; ask it: vecspeak ask {run / 'model'} {_question(settings, elm)}")
+        assert elm.space is not None
+        command = ask_command(run / "model", load_tasks(settings.tasks), elm.space.ids)
+        typer.echo(f"saved in {run / 'model'}; ask it: {command}")
 
 
 def told(found: "Estimate") -> list[str]:
@@ -79,19 +80,6 @@ def _duration(seconds: float) -> str:
         else f"{seconds / 60:.0f} min"
         if seconds < 7200
         else f"{seconds / 3600:.1f} h"
-    )
-
-
-def _question(config: "TrainConfig", elm: "Elm") -> str:
-    """The first prompt of the tasks and the first entity, as arguments of `vecspeak ask`."""
-    from vecspeak.space import name_in_expression
-    from vecspeak.tasks import load_tasks
-
-    assert elm.space is not None
-    task = next(iter(load_tasks(config.tasks).values()))
-    points = zip(task.slots, elm.space.ids, strict=False)
-    return " ".join(
-        [f'"{task.prompts[0]}"', *(f"--{slot} {shlex.quote(name_in_expression(id))}" for slot, id in points)]
     )
 
 

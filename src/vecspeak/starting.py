@@ -52,8 +52,6 @@ class Start:
     minutes: float
     """The training will take, from real steps."""
     steps: int
-    question: str
-    """A prompt and a point to ask, as options of `vecspeak ask`."""
 
 
 def check_folder(folder: Path) -> None:
@@ -117,16 +115,15 @@ def start(
         fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    tasks = load_tasks(folder / TASKS)
-    first = next(iter(tasks.values())).prompts[0]
-    return Start(folder, tasks, made[0], made[1], f'"{first}" --{SLOT} {found.ids[0]}')
+    return Start(folder, load_tasks(folder / TASKS), *made)
 
 
 def _config(folder: Path, found: Survey, *, base: str, minutes: float) -> tuple[str, tuple[float, int]]:
     from vecspeak.estimates import estimate
     from vecspeak.stages import Stage
-    from vecspeak.training import TrainConfig
+    from vecspeak.training import TrainConfig, found_base
 
+    base = found_base(base)
     whole = base == "pocket"
     align = Stage(name="align", train="adapter", steps=FEWEST_STEPS, batch_size=BATCH, adapter_lr=1.5e-3, bag_loss=0.05)
     tune = align.model_copy(update={"name": "tune", "train": "all" if whole else "lora", "lr": 2e-4, "decay": 0.9})

@@ -1,7 +1,9 @@
-"""What the commands share: lists of ids read, answers told, JSON printed."""
+"""What the commands share: lists of ids read, answers told, JSON printed, commands named."""
 
 import csv
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,18 @@ from vecspeak.errors import ConceptError
 if TYPE_CHECKING:
     from vecspeak.answers import Answer
     from vecspeak.elm import Elm
+    from vecspeak.tasks import TaskSet
+
+
+def ask_command(model: Path, tasks: "TaskSet", ids: Sequence[str]) -> str:
+    """A line for the shell that asks the first prompt of the tasks about the first entities."""
+    from vecspeak.space import name_in_expression
+
+    task = next(iter(tasks.values()))
+    words = ["vecspeak", "ask", str(model), task.prompts[0]]
+    for slot, id in zip(task.slots, ids, strict=False):
+        words += [f"--{slot}", name_in_expression(id)]
+    return shlex.join(words)
 
 
 def read_ids(given: str) -> list[str]:

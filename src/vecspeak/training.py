@@ -112,12 +112,15 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def _beside(folder: Path, config: TrainConfig) -> TrainConfig:
-    found: dict[str, Path | str] = {"space": folder / config.space}
+    found: dict[str, Path | str] = {"space": (folder / config.space).resolve()}
     if config.tasks not in BUNDLED:
-        found["tasks"] = str(folder / config.tasks)
-    if (folder / config.base).is_dir():
-        found["base"] = str(folder / config.base)
-    return config.model_copy(update=found)
+        found["tasks"] = str((folder / config.tasks).resolve())
+    return config.model_copy(update={**found, "base": found_base(config.base, folder)})
+
+
+def found_base(base: str, folder: Path = Path()) -> str:
+    """A base that is a folder, seen from `folder`, by its whole path; any other by its name."""
+    return str((folder / base).resolve()) if base != POCKET and (folder / base).is_dir() else base
 
 
 def train(
@@ -291,9 +294,10 @@ def check_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
 
 
 def _same_config(path: Path, config: TrainConfig) -> bool:
-    # read as a config and not compared as text: one kept before a field came has the field's default
+    # read as a config and not compared as text: one kept before a field came has the field's default. And by whole
+    # paths: one may have been kept with those from the folder that the command was given in
     try:
-        return TrainConfig.model_validate_json(path.read_bytes()) == config
+        return _beside(Path(), TrainConfig.model_validate_json(path.read_bytes())) == _beside(Path(), config)
     except ValidationError:
         return False
 
@@ -301,11 +305,9 @@ def _same_config(path: Path, config: TrainConfig) -> bool:
 def manifest(elm: Elm, config: TrainConfig) -> Manifest:
     """elm.json for a model trained with this config."""
     trained = {stage.train for stage in config.stages}
-    local = config.base != POCKET and Path(config.base).is_dir()
-    base = str(Path(config.base).resolve()) if local else config.base
     change: Change = "full" if "all" in trained else "lora" if "lora" in trained else "none"
     return Manifest(
-        base=base,
+        base=found_base(config.base),
         revision=getattr(elm.base.config, "_commit_hash", None),
         change=change,
         dimension=elm.fingerprint.dimension,
