@@ -204,10 +204,10 @@ def test_what_was_made_of_something_else_is_left_alone(folder, tmp_path):
     )
     changes = {
         "prompt": {"prompt": "Another {x}."},
-        "decoding": {"decoding": Decoding(max_tokens=13)},
+        "decoding.max_tokens": {"decoding": Decoding(max_tokens=13)},
         "rows": {"rows": 8},
         "model": {"model": other_model},
-        "space": {"space": other_space.path},
+        "space.first": {"space": other_space.path},
     }
 
     def refuses_all() -> None:

@@ -72,6 +72,8 @@ def test_another_plan_is_refused_by_the_name_of_what_differs(tmp_path):
     for other in ({**PLAN, "what": "letters"}, {**PLAN, "more": 1}, {"of": PLAN["of"]}):
         with pytest.raises(ConfigError, match=r"made with another (what|more)"), open_parts(out, other):
             pass
+    with pytest.raises(ConfigError, match=r"another of\.a: 1, now 2\. "), open_parts(out, {**PLAN, "of": {"a": 2}}):
+        pass
     assert len(list(parts_folder(out).glob("part-*"))) == 1
 
 

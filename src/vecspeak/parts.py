@@ -110,13 +110,21 @@ def check_plan(out: Path, plan: Mapping[str, Any]) -> bool:
 def _same_plan(plan: Mapping[str, Any], found: Any, *, what: Path) -> None:
     if not isinstance(found, dict):
         raise ConfigError(f"{what} was not made by this command, so it is left alone. Choose another --out.")
-    for name in plan.keys() | found.keys():
-        ours, theirs = plan.get(name), found.get(name)
-        if ours != theirs:
-            raise ConfigError(
-                f"{what} was made with another {name}: {_brief(theirs)}, now {_brief(ours)}. "
-                "Choose another --out, or remove it to start anew."
-            )
+    for name, ours, theirs in _differences(plan, found):
+        raise ConfigError(
+            f"{what} was made with another {name}: {_brief(theirs)}, now {_brief(ours)}. "
+            "Choose another --out, or remove it to start anew."
+        )
+
+
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(name, value of ours, value of theirs) of each that differs; `outer.inner` is the name of one within another."""
+    for name in {**ours, **theirs}:
+        one, other = ours.get(name), theirs.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from ((f"{name}.{inner}", *values) for inner, *values in _differences(one, other))
+        elif one != other:
+            yield name, one, other
 
 
 def _brief(value: Any) -> str:
