@@ -142,6 +142,14 @@ def test_the_geometry_of_a_made_point_and_of_its_vector(http):
     assert {**again, "label": "", "point": ""} == {**told, "label": "", "point": ""}
 
 
+def test_a_point_without_a_map_has_all_but_its_place(http, served, monkeypatch):
+    known = http.post("/api/point", json={"point": "3", "layout": "tsne"}).json()
+    monkeypatch.setattr(served.layouts, "_failed", {"tsne"})
+    told = http.post("/api/point", json={"point": "3", "layout": "tsne"}).json()
+    assert told == {**known, "x": None, "y": None}
+    assert http.post("/api/point", json={"map": [0.5, 0.5], "layout": "tsne"}).status_code == 503
+
+
 def test_a_place_of_the_map_is_a_point(http, served):
     x, y = served.layouts.get("umap")[5].tolist()
     told = http.post("/api/point", json={"map": [x, y]}).json()

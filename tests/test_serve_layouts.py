@@ -27,13 +27,17 @@ def test_a_map_is_computed_once_and_found_again(space, tmp_path, monkeypatch):
     first.close()
     assert [path.name for path in (tmp_path / "kept").iterdir()] == [f"tsne-{digest_of(space)}.npy"]
 
-    monkeypatch.setattr(layouts.Layouts, "_compute", None)  # would fail
+    monkeypatch.setattr(layouts.Layouts, "_computed", None)  # would fail
     again = Layouts(Space.open(space.path), tmp_path / "kept")
     assert np.array_equal(again.get("tsne"), places)
 
 
-def test_pca_is_there_at_once(space, tmp_path):
-    assert Layouts(space, tmp_path / "kept").get("pca").shape == (len(space), 2)
+def test_pca_is_there_at_once_even_where_it_cannot_be_kept(space, tmp_path, caplog):
+    places = Layouts(space, tmp_path / "kept").get("pca")
+    assert places.shape == (len(space), 2)
+    (tmp_path / "file").write_text("")
+    assert np.array_equal(Layouts(space, tmp_path / "file" / "kept").get("pca"), places)
+    assert "cannot be written, so the map will be computed again" in caplog.text
 
 
 def test_other_vectors_have_another_file(space, tmp_path):

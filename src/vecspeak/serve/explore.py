@@ -12,8 +12,9 @@ from vecspeak import __version__
 from vecspeak.answers import caution_at
 from vecspeak.geometry import parse_point
 from vecspeak.serve.chat import number
-from vecspeak.serve.failures import ERRORS
+from vecspeak.serve.failures import ERRORS, Failure
 from vecspeak.serve.ground import expression_at, place_of
+from vecspeak.serve.layouts import Places
 from vecspeak.serve.messages import Expression, Vector
 from vecspeak.serve.replies import (
     ConceptReply,
@@ -176,7 +177,7 @@ def neighbours(
 def point(request: Request, body: PointRequest) -> Any:
     """The geometry of a point: where it lies, what is near, how far from the data, and its nearest words."""
     served: Served = request.app.state.served
-    places_N2 = served.layouts.get(body.layout or served.layouts.default)
+    places_N2 = places_for(body, served)
     if body.map is not None and places_N2 is None:
         return computing()
     if body.vector is not None:
@@ -217,6 +218,16 @@ def labels(request: Request, layout: Layout = None) -> Any:
     served: Served = request.app.state.served
     found = served.regions.get(layout or served.layouts.default)
     return computing() if found is None else LabelsReply(labels=[LabelReply(**vars(region)) for region in found])
+
+
+def places_for(body: PointRequest, served: Served) -> Places | None:
+    """The layout's places, None while they are computed; a point, other than a place, needs none that have failed."""
+    try:
+        return served.layouts.get(body.layout or served.layouts.default)
+    except Failure as failure:
+        if body.map is not None or failure.code != "layout_failed":
+            raise
+        return None
 
 
 def computing() -> JSONResponse:

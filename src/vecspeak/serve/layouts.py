@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from vecspeak.bundled import bundled_space_path
 from vecspeak.maps import pca_layout
 from vecspeak.serve.failures import Failure
-from vecspeak.serve.mapping import write_layout
+from vecspeak.serve.mapping import on_map, write_layout
 from vecspeak.space import Space
 
 logger = logging.getLogger("vecspeak.serve")
@@ -83,9 +85,8 @@ class Layouts:
         try:
             path = self._folder / f"{name}-{digest_of(self._space)}.npy"
             places = read_layout(path, len(self._space))
-            if places is None:
-                self._compute(name, path)
-                places = read_layout(path, len(self._space))
+            if places is None and (places := self._computed(name)) is not None:
+                keep(path, places)
             if places is not None:
                 self._known[name] = places
                 return
@@ -95,11 +96,15 @@ class Layouts:
         if name == self.default:
             self.default = "pca"
 
-    def _compute(self, name: str, path: Path) -> None:
+    def _computed(self, name: str) -> Places | None:
         if name == "pca":
-            write_layout(path, flat(self._space.vectors))
-            return
-        command = [sys.executable, "-m", "vecspeak.serve.mapping", str(self._space.path), name, str(path)]
+            return on_map(flat(self._space.vectors))
+        with TemporaryDirectory(prefix="vecspeak-") as folder:
+            path = Path(folder) / f"{name}.npy"
+            self._run([sys.executable, "-m", "vecspeak.serve.mapping", str(self._space.path), name, str(path)], name)
+            return read_layout(path, len(self._space))
+
+    def _run(self, command: Sequence[str], name: str) -> None:
         with self._lock:
             if self._closed:
                 return
@@ -129,6 +134,14 @@ def layout_folder(space: Space) -> Path:
         return beside
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "vecspeak" / "layouts"
+
+
+def keep(path: Path, places: Places) -> None:
+    """For the next start; where that cannot be, this server has them all the same."""
+    try:
+        write_layout(path, places)
+    except OSError as error:
+        logger.warning("%s cannot be written, so the map will be computed again: %s", path, error)
 
 
 def read_layout(path: Path, entities: int) -> Places | None:

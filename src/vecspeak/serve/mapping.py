@@ -15,12 +15,17 @@ from vecspeak.space import Space
 COMPUTED = {"umap": map_layout, "tsne": tsne_layout, "pca": pca_layout}
 
 
+def on_map(places_N2: np.ndarray) -> np.ndarray:
+    """(N, 2) float32 in 0..1, as they are kept and shown."""
+    return unit_square(places_N2).astype(np.float32)
+
+
 def write_layout(path: Path, places_N2: np.ndarray) -> None:
-    """Whole or not at all."""
+    """`on_map`, in a file that is whole or not there at all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
-        np.save(file, unit_square(places_N2).astype(np.float32))
+        np.save(file, on_map(places_N2))
     temporary.replace(path)
 
 
