@@ -363,6 +363,22 @@ def test_batches_do_not_change_what_a_local_model_says(space: Space) -> None:
     assert texts["all"] == texts["one"]
 
 
+@pytest.mark.parametrize("ends", [[], list(range(2, tiny.V, 4))])
+def test_a_local_model_ends_where_it_says_so_itself(tmp_path: Path, ends: list[int]) -> None:
+    """Gemma and Phi end their turns with a token that is not the tokenizer's."""
+    base, tokenizer = tiny.base(), tiny.tokenizer()
+    base.generation_config.eos_token_id = ends or None
+    base.config.eos_token_id = tokenizer.eos_token = tokenizer.pad_token = None
+    base.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with Answers(tmp_path / "a") as answers:
+        want = Want("e0", "t", "c", "war", "k", None)
+        ask_local([want], answers, model=str(tmp_path), max_tokens=30, on_answer=lambda asked: None)
+        found = answers.get("k")
+    assert found is not None
+    assert (found.cut, found.tokens_out == 30) == (not ends, not ends)
+
+
 def test_a_prompt_that_is_too_long_for_a_local_model_is_told(space: Space, capsys: pytest.CaptureFixture[str]) -> None:
     model = local_base(space.path.parent)
     long = Want("e0", "t", "c", "war " * 200, "k", None)

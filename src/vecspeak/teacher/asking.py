@@ -97,15 +97,19 @@ def ask_local(
     """Ask a causal model of the Hugging Face hub, a folder or `pocket`, greedily, in batches.
 
     Raises:
-        ModelError: it does not load, or has no padding token.
+        ModelError: it does not load.
+        TeacherError: `max_tokens` leaves no room for a prompt.
     """
+    from vecspeak.decoding import end_tokens
+    from vecspeak.prompts import end_token
     from vecspeak.store import load_base
 
     base, tokenizer = load_base(model)
     base.eval()
+    ends = end_tokens(base, end_token(tokenizer))
     tokenizer.padding_side = "left"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:  # which one does not matter: it is masked
+        tokenizer.pad_token_id = min(ends, default=0)
     longest = int(getattr(base.config, "max_position_embeddings", 1 << 20)) - max_tokens
     if longest < 1:
         raise TeacherError(f"--max-tokens {max_tokens} leaves no room for a prompt in {model!r}. Take fewer.")
@@ -118,7 +122,7 @@ def ask_local(
                 asked.unanswered[want.key] = f"the prompt has {len(ids)} tokens, {model} reads {longest}"
         fitting = [(want, ids) for want, ids in rows if len(ids) <= longest]
         for (want, ids), (text, cut, tokens) in zip(
-            fitting, _generated(base, tokenizer, [ids for _, ids in fitting], max_tokens), strict=True
+            fitting, _generated(base, tokenizer, [ids for _, ids in fitting], ends, max_tokens), strict=True
         ):
             answers.put(want.key, model=model, text=text, cut=cut, tokens_in=len(ids), tokens_out=tokens)
             asked.answered += 1
@@ -135,20 +139,22 @@ def _ids(tokenizer: Any, prompt: str) -> list[int]:
     return cast(list[int], tokenizer(whole, add_special_tokens=False)["input_ids"])
 
 
-def _generated(base: Any, tokenizer: Any, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, bool, int]]:
+def _generated(
+    base: Any, tokenizer: Any, prompts: Sequence[list[int]], ends: set[int], max_tokens: int
+) -> list[tuple[str, bool, int]]:
     """(text, whether it was cut, tokens) of each prompt."""
     if not prompts:
         return []
     batch = tokenizer.pad({"input_ids": list(prompts)}, return_tensors="pt").to(base.device)
     made = base.generate(
         **batch, max_new_tokens=max_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=sorted(ends) or None,
     )[:, batch["input_ids"].shape[1] :]  # fmt: skip
     found = []
     for row in made.tolist():
-        ended = tokenizer.eos_token_id in row
-        tokens = row.index(tokenizer.eos_token_id) if ended else len(row)
-        found.append((tokenizer.decode(row[:tokens], skip_special_tokens=True).strip(), not ended, tokens))
+        tokens = next((number for number, token in enumerate(row) if token in ends), len(row))
+        text = tokenizer.decode(row[:tokens], skip_special_tokens=True).strip()
+        found.append((text, tokens == len(row), tokens))
     return found
 
 
