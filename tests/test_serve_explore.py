@@ -1,18 +1,23 @@
 """What the explorer asks: the model, the map, search, points, concepts, labels."""
 
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
-from serving import TOYS, serving, toy_served, until
+from serving import TOYS, serving, toy_served, toy_space, until
 
-from vecspeak.concepts import load_concepts
+from vecspeak.concepts import Concept, load_concepts
+from vecspeak.errors import ConceptError
 from vecspeak.geometry import parse_point
 from vecspeak.serve.app import STATIC
+from vecspeak.serve.failures import Failure
 from vecspeak.serve.ground import expression_at, place_of
 from vecspeak.serve.search import Index
+from vecspeak.serve.served import Concepts
 from vecspeak.serve.table import accepted, colour_columns
 from vecspeak.space import Space
 
@@ -205,6 +210,32 @@ def test_where_concepts_cannot_be_kept_no_folder_is_told(http, served, tmp_path,
     refused = http.post("/api/concepts", json={"name": "lost", "positive": soft, "save": True})
     assert refused.status_code == 400
     assert str(tmp_path) not in refused.text
+
+
+def test_concepts_of_one_server_are_bounded_and_each_has_a_name_of_its_own(tmp_path, monkeypatch):
+    space, soft = toy_space(tmp_path), [str(number) for number in range(15)]
+    concepts = Concepts(space, most=2)
+    fit, both = Concept.fit, threading.Barrier(2)
+
+    def together(*args, **kwargs):
+        both.wait(5)
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(Concept, "fit", together)
+    with ThreadPoolExecutor(2) as clients:
+        saving = [clients.submit(concepts.fit, "soft", ids, None, save=True) for ids in (soft, soft[1:])]
+    monkeypatch.undo()
+    (refused,) = [each.exception() for each in saving if each.exception()]
+    assert isinstance(refused, ConceptError)
+    (kept,) = [each.result() for each in saving if not each.exception()]
+    assert load_concepts(space)["soft"].source == kept.source
+    for _ in range(2):  # again is the same one
+        concepts.fit("new", soft, None, save=False)
+    with pytest.raises(Failure, match="As many concepts as this server keeps"):
+        concepts.fit("more", soft, None, save=True)
+    named = Space.create(tmp_path / "n.lance", ids=["soft", "b"], vectors=np.eye(2), name="n")
+    with pytest.raises(ConceptError, match="has an entity 'soft'"):
+        Concepts(named, most=2).fit("soft", ["soft", "b"], None, save=False)
 
 
 # ---- labels and columns

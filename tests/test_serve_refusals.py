@@ -13,6 +13,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serving import serving, toy_served
 
+from vecspeak.errors import SpaceError
 from vecspeak.serve.guard import Access, host_name
 from vecspeak.serve.limits import Limits
 
@@ -121,6 +122,7 @@ MALFORMED = {
     "a vector of huge integers": parts({"type": "vector", "vector": [10**400] * 6}),
     "an empty vector": parts({"type": "vector", "vector": []}),
     "too many points": parts(*({"type": "entity", "entity": str(i)} for i in range(5))),
+    "one point too often": parts(*[ENTITY] * 5),
     "a pickled tensor": parts({"type": "prompt_embeds", "data": "gASVAAAA"}),
 }
 """Sent to chat completions; bytes as they are, the rest as JSON."""
@@ -221,6 +223,15 @@ def test_a_body_that_does_not_arrive_is_given_up(tmp_path):
     served = toy_served(tmp_path, limits=Limits(body_seconds=0.2))
     with serving(served) as address:
         assert raw(address, b"Content-Length: 100\r\n\r\n{").startswith(b"HTTP/1.1 408")
+        with connected(address) as connection:  # nor is one that drips in
+            connection.sendall(head(b"Content-Length: 100\r\n\r\n"))
+            connection.settimeout(0.1)
+            answer, sent = b"", 0
+            while not answer and sent < 50:
+                with suppress(TimeoutError):
+                    sent += connection.send(b" ")
+                    answer = connection.recv(4000)
+        assert answer.startswith(b"HTTP/1.1 408")
 
 
 def head(rest: bytes) -> bytes:
@@ -300,11 +311,18 @@ def test_a_fault_of_ours_is_not_told_in_detail(tmp_path, monkeypatch, caplog):
         raise RuntimeError("secret in /some/folder")
 
     monkeypatch.setattr(served.index, "search", broken)
+
+    def gone(*_, **__):
+        raise SpaceError("/some/folder can no longer be read")
+
+    monkeypatch.setattr(served.space, "neighbours", gone)
     with serving(served) as address:
-        response = httpx.get(f"{address}/api/search?q=x")
-    assert response.status_code == 500
-    assert response.json()["error"]["code"] == "internal_error"
-    assert "secret" not in response.text
+        for path in ("/api/search?q=x", "/api/neighbours?point=1"):
+            response = httpx.get(address + path)
+            assert response.status_code == 500
+            assert response.json()["error"]["code"] == "internal_error"
+            assert "/some/folder" not in response.text
+    assert "/some/folder can no longer be read" in caplog.text
 
 
 # ---- the OpenAPI document

@@ -9,9 +9,12 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from vecspeak.errors import VecspeakError
+from vecspeak.errors import ConceptError, ConfigError, PointError, PromptError, VecspeakError
 
 logger = logging.getLogger("vecspeak.serve")
+
+TOLD = (PointError, PromptError, ConfigError, ConceptError)
+"""What a request can be to blame for; any other error is about files of the server, which its log tells of."""
 
 LONGEST = 600
 """Characters of a message: it may repeat what the client sent."""
@@ -96,7 +99,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(VecspeakError)
     async def _(_: Request, error: VecspeakError) -> JSONResponse:
-        return refused(error).response
+        if isinstance(error, TOLD):
+            return refused(error).response
+        logger.error("A request failed", exc_info=error)
+        return our_fault().response
 
     @app.exception_handler(Exception)
     async def _(_: Request, __: Exception) -> JSONResponse:

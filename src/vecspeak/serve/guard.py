@@ -81,14 +81,16 @@ class Guard:
         return Failure(413, message, code="body_too_large", headers={"connection": "close"})
 
     def _counted(self, receive: Receive) -> Receive:
-        size, whole = 0, False
+        size, whole, deadline = 0, False, 0.0
 
         async def counted() -> Message:
-            nonlocal size, whole
+            nonlocal size, whole, deadline
             if whole:  # from here on the server only tells that the client has gone
                 return await receive()
+            deadline = deadline or asyncio.get_running_loop().time() + self.limits.body_seconds
             try:
-                message = await asyncio.wait_for(receive(), self.limits.body_seconds)
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
             except TimeoutError:
                 raise HTTPException(408, "The body did not arrive in time. Send it again.") from None
             size += len(message.get("body", b""))

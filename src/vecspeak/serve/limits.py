@@ -14,7 +14,7 @@ class Limits:
     text_characters: int = 20_000
     """Of all turns of a conversation; what the base can read is checked in tokens besides."""
     points: int = 32
-    """Of a conversation."""
+    """Of a conversation, each as often as it is named."""
     rows: int = 16
     """Answers sampled for one request: n times best_of."""
     running: int = 32
@@ -24,4 +24,4 @@ class Limits:
     seconds: float = 120
     """From a request's arrival to the last word of its answer."""
     concepts: int = 200
-    """Concepts fitted through the server that it keeps in memory."""
+    """Concepts fitted through one server, saved ones included."""

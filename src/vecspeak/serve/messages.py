@@ -179,6 +179,7 @@ def question_of(
         raise _too_many(f"The conversation has {characters:,} characters", limits.text_characters)
     points: dict[str, Point] = {}
     slots: dict[Any, str] = {}
+    named = 0
     turns: list[Turn] = []
     for number, message in enumerate(messages):
         parts = [TextPart(type="text", text=message.content)] if isinstance(message.content, str) else message.content
@@ -187,10 +188,11 @@ def question_of(
             if isinstance(part, TextPart):
                 text += literal(part.text)
                 continue
+            named += 1
+            if named > limits.points:
+                raise _too_many(f"The conversation names points {named} times or more", limits.points)
             key = _key(part)
             if key not in slots:
-                if len(slots) == limits.points:
-                    raise _too_many(f"The conversation names {len(slots) + 1} points or more", limits.points)
                 slots[key] = f"p{len(slots)}"
                 points[slots[key]] = point_of(part, space, concepts, param=f"messages.{number}.content.{place}")
             text += f"{{{slots[key]}}}"

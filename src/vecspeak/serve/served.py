@@ -25,8 +25,9 @@ class Concepts:
     """Those saved beside the space, and those fitted through the server, which live as long as it does."""
 
     def __init__(self, space: Space, *, most: int) -> None:
-        self._space, self._most = space, most
+        self._space = space
         self._saved = load_concepts(space)
+        self._most = len(self._saved) + most
         self._fitted: dict[str, Concept] = {}
         self._lock = threading.Lock()
 
@@ -44,24 +45,33 @@ class Concepts:
         """A new concept; one of that name that was fitted here is replaced, a saved one is not.
 
         Raises:
-            ConceptError: as `Concept.fit`, or the name of a saved concept.
+            ConceptError: as `Concept.fit`, or the name of a saved concept or of an entity.
             PointError: an unknown id.
             Failure: too many concepts, or a folder that cannot be written.
         """
-        if name in self._saved:
-            raise ConceptError(f"{self._space.name} has a saved concept {name!r}. Choose another name.")
-        if len(self._fitted) >= self._most:
-            raise Failure(400, f"{self._most} concepts were fitted already. Restart the server to forget them.")
+        self._check(name)
         concept = Concept.fit(self._space, positive, negative, name=name)
-        if save:
-            try:
-                save_concept(concept, concept_folder(self._space))
-            except ConceptError:  # its message names the server's folder
-                raise Failure(400, "The concepts of this space cannot be written. Fit it without saving.") from None
         with self._lock:
-            self._fitted.pop(name, None)
+            self._check(name)  # another may have been fitted meanwhile
+            if save:
+                self._save(concept)
+                self._fitted.pop(name, None)
             (self._saved if save else self._fitted)[name] = concept
         return concept
+
+    def _check(self, name: str) -> None:
+        if name in self._saved:
+            raise ConceptError(f"{self._space.name} has a saved concept {name!r}. Choose another name.")
+        if name in self._space:
+            raise ConceptError(f"{self._space.name} has an entity {name!r}, which would be meant. Choose another name.")
+        if name not in self._fitted and len(self._saved) + len(self._fitted) >= self._most:
+            raise Failure(400, "As many concepts as this server keeps were fitted already. Restart it to forget them.")
+
+    def _save(self, concept: Concept) -> None:
+        try:
+            save_concept(concept, concept_folder(self._space))
+        except ConceptError:  # its message names the server's folder
+            raise Failure(400, "The concepts of this space cannot be written. Fit it without saving.") from None
 
 
 @dataclass
