@@ -130,6 +130,7 @@ def test_the_budget_is_never_exceeded_and_more_of_it_goes_on(
         told = capsys.readouterr().out
         assert server.charged <= spent_as_told(told) <= budget
         assert "THE BUDGET IS SPENT" in told and "which may not be enough" in told
+        assert re.search(r"answers of at most [\d,]+; about [\d,]+ tokens in all", told)  # retries are not foreseen
         table = pq.read_table(tmp_path / "targets.parquet")
         assert 0 < table.num_rows < 60
         left = int(re.findall(r"SPENT: (\d+) targets are left", told)[0])

@@ -130,11 +130,13 @@ def _told(left: "Estimate", purse: "Budget", price: "Price", *, budget: float | 
     told = f"{left.prompts:,} prompts to ask: about {left.tokens_in:,} tokens, answers of at most {left.tokens_out:,}"
     if not paid:
         return told
-    most = purse.spent + price.of(left.tokens_in, left.tokens_out)
-    told += f"; {_amount(most, price)} at most" + (f", {_amount(purse.spent, price)} spent" if purse.spent else "")
+    likely = purse.spent + price.of(left.tokens_in, left.tokens_out)
+    told += f"; about {_amount(likely, price)} in all" + (
+        f", {_amount(purse.spent, price)} spent" if purse.spent else ""
+    )
     if budget is None:
         return f"{told}; no --budget"
-    return f"{told}; budget {_amount(budget, price)}" + (", which may not be enough" if most > budget else "")
+    return f"{told}; budget {_amount(budget, price)}" + (", which may not be enough" if likely > budget else "")
 
 
 def _amount(value: float, price: "Price") -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, cast
 
-from vecspeak.endpoint import Endpoint, Unanswered, in_parallel, most_tokens
+from vecspeak.endpoint import Endpoint, Unanswered, in_parallel
 from vecspeak.errors import ModelError, TeacherError
 from vecspeak.teacher.answers import Answers, Budget, BudgetSpent
 from vecspeak.teacher.wants import Want
@@ -160,22 +160,19 @@ def _generated(
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of what is still to be asked."""
+    """Of what is still to be asked, each once."""
 
     prompts: int
     tokens_in: int
     """Likely: a token for four characters."""
     tokens_out: int
     """At most."""
-    most_in: int
-    """Reserved for the dearest prompt."""
 
 
 def estimate(wants: Iterable[Want], answers: Answers, *, max_tokens: int) -> Estimate:
     """Count what is still to be asked."""
-    prompts = characters = most = 0
+    prompts = characters = 0
     for want in unasked(wants, answers):
         prompts += 1
         characters += len(want.prompt)
-        most = max(most, most_tokens(want.prompt))
-    return Estimate(prompts, characters // 4 + 10 * prompts, max_tokens * prompts, most)
+    return Estimate(prompts, characters // 4 + 10 * prompts, max_tokens * prompts)
