@@ -11,8 +11,10 @@ import tiny
 import torch
 from tiny import vectors
 
+from vecspeak import training
 from vecspeak.errors import ConfigError
 from vecspeak.examples import Example
+from vecspeak.files import write_whole
 from vecspeak.runs import Checkpoint, log_row, save_checkpoint
 from vecspeak.space import Space
 from vecspeak.stages import Stage
@@ -255,6 +257,28 @@ def test_a_config_is_the_same_from_every_folder(folder, tmp_path, monkeypatch):
     monkeypatch.chdir("shop")
     assert read_config(Path("train.toml")) == config
     assert config.base == str(folder / "base")
+
+
+def test_a_kill_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "gates.json"
+    write_whole(path, "old")
+    monkeypatch.setattr(Path, "write_text", lambda self, text, **more: Path.write_bytes(self, text[:1].encode()))
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, "new")
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
+    monkeypatch.undo()
+    write_whole(path, "neu")
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("neu", [path])
+
+
+def test_what_a_run_tells_of_itself_is_never_half_written(folder, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(training, "write_whole", lambda path, text: written.append(path.name))
+    settings = config_of(folder, "full").model_copy(update={"stages": STAGES["full"][:1]})
+    train(settings, tmp_path / "run")
+    assert written == ["config.json", "gates.json"]
+    assert not (tmp_path / "run/config.json").exists()
 
 
 # ---- what is told

@@ -6,7 +6,6 @@ The paper has one such comparison, of one stage with two, on a toy (appendix D).
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -22,6 +21,7 @@ from vecspeak.ablation_report import AS_GIVEN, Ablation, ArmRun, ArmScores, Over
 from vecspeak.elm import Elm
 from vecspeak.errors import ConfigError
 from vecspeak.examples import Example
+from vecspeak.files import write_whole
 from vecspeak.metrics import Interval
 from vecspeak.space import Space
 from vecspeak.stages import Progress, shuffled
@@ -124,8 +124,8 @@ def ablate(
             failed[label] = str(error)
             on_event(f"{label}: not measured: {error}")
         found = _collected(folder, config, held_out, left_out=left_out, failed=failed)
-        _write(folder / JSON, found.to_json())
-        _write(folder / MARKDOWN, found.to_markdown())
+        write_whole(folder / JSON, found.to_json())
+        write_whole(folder / MARKDOWN, found.to_markdown())
     return _collected(folder, config, held_out, left_out=left_out, failed=failed)
 
 
@@ -194,7 +194,7 @@ def _run(
         return
     resume = (run / CONFIG).is_file()
     elm = train(config, run, resume=resume, on_step=_timed(on_step, config, run), on_event=on_event)
-    _write(run / RESULT, _measured(elm, examples, config, run).model_dump_json(indent=1))
+    write_whole(run / RESULT, _measured(elm, examples, config, run).model_dump_json(indent=1))
 
 
 def _measured(elm: Elm, examples: Sequence[Example], config: TrainConfig, run: Path) -> ArmRun:
@@ -231,7 +231,7 @@ def _timed(on_step: StepSink, config: TrainConfig, run: Path) -> StepSink:
     def on_timed_step(progress: Progress) -> None:
         if progress.step == progress.steps:
             seconds = progress.steps * batch_sizes[progress.stage] / progress.examples_per_second
-            _write(run / PACE, json.dumps({**_seconds(run), progress.stage: seconds}))
+            write_whole(run / PACE, json.dumps({**_seconds(run), progress.stage: seconds}))
         on_step(progress)
 
     return on_timed_step
@@ -240,12 +240,6 @@ def _timed(on_step: StepSink, config: TrainConfig, run: Path) -> StepSink:
 def _seconds(run: Path) -> dict[str, float]:
     path = run / PACE
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
 
 
 # ---- all runs

@@ -21,6 +21,7 @@ from vecspeak.elm import Elm
 from vecspeak.encode import Encoder, LsaEncoder, load_encoder
 from vecspeak.errors import ConfigError, EncoderError, SpaceError
 from vecspeak.examples import Example, make_examples, partner_pairs
+from vecspeak.files import write_whole
 from vecspeak.report import (
     MEAN_VECTOR,
     NEAREST,
@@ -314,10 +315,8 @@ class _Asker:
         answers = [_candidates(answer) for answer in self.elm.ask_many(questions, decoding=decoding)]
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
-            new = self.folder / f"{key}.new"
             kept = [[asdict(candidate) for candidate in found] for found in answers]
-            new.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
-            new.rename(new.with_suffix(".json"))
+            write_whole(self.folder / f"{key}.json", json.dumps(kept, ensure_ascii=False, indent=1))
         return answers
 
 

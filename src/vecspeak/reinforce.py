@@ -29,6 +29,7 @@ from vecspeak.elm import Elm
 from vecspeak.encode import Encoder
 from vecspeak.errors import ConfigError, EncoderError, SpaceError, TaskError
 from vecspeak.evaluate import TRAINING_SIDE, evaluate
+from vecspeak.files import write_whole
 from vecspeak.metrics import TIE, repetition, unit_rows
 from vecspeak.prompts import Prompt, end_token, render
 from vecspeak.reinforced import GREEDY, Reinforced
@@ -155,7 +156,7 @@ def reinforce(
     measure = partial(_measured, elm, space, tasks, side=config.side, seed=config.seed, on_event=on_event)
     kept = run / "before.json"
     if not kept.is_file():
-        _write(kept, measure("before").to_json())
+        write_whole(kept, measure("before").to_json())
     before = Report.model_validate_json(kept.read_text("utf-8"))
     if not before.tasks:
         reasons = "; ".join(f"`{task}`: {reason}" for task, reason in before.skipped.items())
@@ -167,8 +168,8 @@ def reinforce(
     train_policy(elm, config, draw, encoder=encoder, run=run, on_step=on_step)
     save(elm, run / "model", manifest=_manifest(old, config, space))
     found = Reinforced(config=asdict(config), before=before, after=measure("after"))
-    _write(run / "reinforce.json", found.model_dump_json(indent=1))
-    _write(run / "reinforce.md", found.to_markdown())
+    write_whole(run / "reinforce.json", found.model_dump_json(indent=1))
+    write_whole(run / "reinforce.md", found.to_markdown())
     return found
 
 
@@ -443,7 +444,7 @@ def _claim(run: Path, config: ReinforceConfig) -> None:
     if path.is_file() and json.loads(path.read_text("utf-8")) != json.loads(wanted):
         raise ConfigError(f"{run} holds a run of other settings (see {path}). Use those, or another folder.")
     run.mkdir(parents=True, exist_ok=True)
-    _write(path, wanted)
+    write_whole(path, wanted)
 
 
 # ---- before and after
@@ -473,9 +474,3 @@ def _manifest(old: Manifest, config: ReinforceConfig, space: Space) -> Manifest:
             "scores": {},
         }
     )
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    new.write_text(text, encoding="utf-8")
-    new.rename(path)

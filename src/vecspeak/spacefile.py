@@ -225,7 +225,13 @@ def _write(folder: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -
 
 
 def put_in_place(fresh: Path, path: Path) -> None:
-    """Rename a finished folder to its name; one that is there goes only once the new one stands. Raises SpaceError."""
+    """Rename a finished folder to its name; one that is there goes once the new one stands.
+
+    A kill between the two renames leaves none at `path`: the old one is then beside it, as `.NAME.*.old`.
+
+    Raises:
+        SpaceError: the disk refuses; the old folder is back in its place.
+    """
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
     replaces = path.exists()
     try:

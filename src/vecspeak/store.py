@@ -109,6 +109,8 @@ def load_base(
 def save(elm: Elm, folder: Path, *, manifest: Manifest, half: bool = False) -> None:
     """Write the model folder, whole or not at all; an existing one is replaced.
 
+    A kill between the two renames of that leaves none at `folder`: the old one is then beside it, as `.NAME.*.old`.
+
     Args:
         manifest: what elm.json says; its sizes must be the model's.
         half: store weights as float16 (half the size; the bundled model is so).

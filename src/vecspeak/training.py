@@ -30,6 +30,7 @@ from vecspeak.decoding import Decoding
 from vecspeak.elm import Elm, Fingerprint
 from vecspeak.errors import ConfigError
 from vecspeak.examples import Example, make_examples, partner_pairs
+from vecspeak.files import write_whole
 from vecspeak.runs import Checkpoint
 from vecspeak.sampling import Sampler
 from vecspeak.sharding import is_sharded
@@ -165,7 +166,7 @@ def train(
     accelerator.wait_for_everyone()  # all have seen a free folder
     if accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
-        (run / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(run / CONFIG, config.model_dump_json(indent=2) + "\n")
     if Checkpoint.latest(run) is None:
         r2 = start_adapter(elm, training, start=config.adapter.start, seed=config.seed)
         if config.adapter.start == "texts":
@@ -328,4 +329,4 @@ def _remember_gate(run: Path, stage: str, right: float, shuffled: float, low: fl
     path = run / "gates.json"
     known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     known[stage] = {"right": right, "shuffled": shuffled, "gap": shuffled - right, "gap_low": low}
-    path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(known, indent=2) + "\n")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vecspeak.encode import DEFAULT_ENCODER
 from vecspeak.errors import ConfigError
+from vecspeak.files import write_whole
 from vecspeak.stages import Progress
 
 SETTINGS = "settings.json"
@@ -73,9 +74,7 @@ def check_settings(settings: Settings, out: Path) -> None:
 
 def keep_settings(settings: Settings, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    new = out / f".{SETTINGS}.new"
-    new.write_text(json.dumps(_as_kept(settings), indent=2) + "\n", encoding="utf-8")
-    new.rename(out / SETTINGS)
+    write_whole(out / SETTINGS, json.dumps(_as_kept(settings), indent=2) + "\n")
 
 
 def _as_kept(settings: Settings) -> dict[str, Any]:

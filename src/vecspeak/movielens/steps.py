@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
+from vecspeak.files import write_whole
 from vecspeak.movielens.results import StepTaken
 
 Found = TypeVar("Found")
@@ -33,9 +34,7 @@ class Steps:
         step = StepTaken(name=name, seconds=time.monotonic() - began, peak_gib=peak_gib())
         self.folder.mkdir(parents=True, exist_ok=True)
         whole = {"step": step.model_dump(), "found": json.loads(TypeAdapter(kind).dump_json(found))}
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(whole, indent=1), encoding="utf-8")
-        new.rename(path)
+        write_whole(path, json.dumps(whole, indent=1))
         self._event(f"{name}: {step.seconds / 60:.1f} min, peak {step.peak_gib:.1f} GiB")
         return found
 
