@@ -16,9 +16,10 @@ from vecspeak.geometry import parse_point
 from vecspeak.serve.app import STATIC
 from vecspeak.serve.failures import Failure
 from vecspeak.serve.ground import expression_at, place_of
+from vecspeak.serve.layouts import Layouts
 from vecspeak.serve.search import Index
 from vecspeak.serve.served import Concepts
-from vecspeak.serve.table import accepted, colour_columns
+from vecspeak.serve.table import Tables, accepted, colour_columns
 from vecspeak.space import Space
 
 
@@ -35,7 +36,11 @@ def http(served):
 
 def table(response: httpx.Response) -> pa.Table:
     assert response.headers["content-type"] == "application/vnd.apache.arrow.stream"
-    return pa.ipc.open_stream(io.BytesIO(response.content)).read_all()
+    return table_of(response.content)
+
+
+def table_of(stream: bytes) -> pa.Table:
+    return pa.ipc.open_stream(io.BytesIO(stream)).read_all()
 
 
 def test_the_model_is_told(http, served):
@@ -114,10 +119,15 @@ def test_search(http, q, ids, total):
     assert len(http.get("/api/search", params={"q": q, "limit": 1}).json()["results"]) == min(1, total)
 
 
-def test_search_without_titles_is_by_id(tmp_path):
-    space = Space.create(tmp_path / "bare.lance", ids=["Aé", "b"], vectors=np.eye(2), name="bare")
-    assert Index(space).search("ae", 5).rows == [0]
+@pytest.mark.parametrize("columns", [None, {"title": [None, ""]}, {"title": ["Tea", None]}])
+def test_what_has_no_title_is_found_and_named_by_its_id(tmp_path, columns):
+    ids = ["Café-1", "b"]
+    space = Space.create(tmp_path / "bare.lance", ids=ids, vectors=np.eye(2), columns=columns, name="bare")
+    assert Index(space).search("CAFÉ-1", 5).rows == [0]
     assert Index(space).title(1) == "b"
+    written = Tables(space, Layouts(space, tmp_path / "kept")).payload("pca", "identity")
+    assert table_of(written.body)["title"].to_pylist()[1] == "b"
+    assert space.neighbours(space["Café-1"], 1)[0].title is None
 
 
 def test_neighbours(http, served):

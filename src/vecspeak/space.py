@@ -143,7 +143,7 @@ class Neighbour:
     similarity: float
     """Cosine, dot product, or minus the Euclidean distance: larger is nearer."""
     title: str | None
-    """The entity's title, where the space has them."""
+    """The entity's title, where it has one."""
 
 
 class Space:
@@ -327,7 +327,7 @@ class Space:
         titles = self._titles([row for rows, _ in found for row in rows.tolist()])
         return [
             [
-                Neighbour(self.ids[row], value, titles.get(row))
+                Neighbour(self.ids[row], value, titles.get(row) or None)
                 for row, value in zip(*map(np.ndarray.tolist, pair), strict=True)
             ]
             for pair in found

@@ -18,9 +18,8 @@ class Index:
     """Ids and titles of a space, folded: without case and accents."""
 
     def __init__(self, space: Space) -> None:
-        self._titles = [title or "" for title in space.column("title")] if "title" in space.columns else space.ids
-        self._ids = space.ids
-        self._folded = [folded(title) for title in self._titles]
+        self._titles = names_of(space)
+        self._folded = [(folded(id), folded(title)) for id, title in zip(space.ids, self._titles, strict=True)]
 
     def title(self, row: int) -> str:
         return self._titles[row]
@@ -29,12 +28,12 @@ class Index:
         """Best first: the id itself, then titles that begin so, then words that do, then any part; ties by row."""
         wanted = folded(text.strip())
         if not wanted:
-            return Found(list(range(min(limit, len(self._ids)))), len(self._ids))
-        ranked = [(rank, row) for row in range(len(self._ids)) if (rank := self._rank(row, wanted)) is not None]
+            return Found(list(range(min(limit, len(self._folded)))), len(self._folded))
+        ranked = [(rank, row) for row in range(len(self._folded)) if (rank := self._rank(row, wanted)) is not None]
         return Found([row for _, row in sorted(ranked)[:limit]], len(ranked))
 
     def _rank(self, row: int, wanted: str) -> int | None:
-        title, id = self._folded[row], self._ids[row].casefold()
+        id, title = self._folded[row]
         if id == wanted:
             return 0
         if title.startswith(wanted):
@@ -42,6 +41,12 @@ class Index:
         if f" {wanted}" in title:
             return 2
         return 3 if wanted in title or wanted in id else None
+
+
+def names_of(space: Space) -> list[str]:
+    """(N,) what a person is shown of each entity: its title, or its id where it has none."""
+    titles = space.column("title") if "title" in space.columns else space.ids
+    return [title or id for title, id in zip(titles, space.ids, strict=True)]
 
 
 def folded(text: str) -> str:

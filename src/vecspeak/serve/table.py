@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecspeak.serve.layouts import Layouts
+from vecspeak.serve.search import names_of
 from vecspeak.space import Space
 
 CATEGORIES = 100
@@ -53,13 +54,8 @@ class Tables:
 
     def _written(self, places_N2: np.ndarray, encoding: str) -> Payload:
         space = self._space
-        columns: dict[str, pa.Array] = {"id": pa.array(space.ids, pa.string())}
-        if "title" in space.columns:
-            columns["title"] = pa.array([title or "" for title in space.column("title")], pa.string())
-        else:
-            columns["title"] = columns["id"]
-        columns |= {"x": pa.array(places_N2[:, 0]), "y": pa.array(places_N2[:, 1]), **self.colours}
-        table = pa.table(columns)
+        named = {"id": pa.array(space.ids, pa.string()), "title": pa.array(names_of(space), pa.string())}
+        table = pa.table({**named, "x": pa.array(places_N2[:, 0]), "y": pa.array(places_N2[:, 1]), **self.colours})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
