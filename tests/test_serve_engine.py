@@ -1,5 +1,7 @@
 """The one decoding thread: who is together in a batch, who waits, who is sent away, who has gone."""
 
+import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -107,13 +109,10 @@ def test_a_full_queue_sends_away_with_a_time_to_come_again(held):
 @pytest.mark.parametrize("held", [{"running": 1, "waiting": 1, "rows": 1}], indirect=True)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_goes_frees_its_place(held, stream):
-    gone = httpx.Client()
-    leaving = threading.Thread(target=leave, args=(gone, held.address, stream))
-    leaving.start()
-    until(lambda: len(held.decoder) == 1)
-    behind = held.ask(2)
-    until(lambda: held.served.engine.waiting == 1)
-    leaving.join()
+    with asking(held.address, stream):
+        until(lambda: len(held.decoder) == 1)
+        behind = held.ask(2)
+        until(lambda: held.served.engine.waiting == 1)
     # a step notices; the answer would have taken LONG of them
     until(lambda: (held.decoder.let(1), held.served.engine.waiting == 0)[1])
     assert sum(held.decoder.batches) < LONG
@@ -121,17 +120,22 @@ def test_a_client_that_goes_frees_its_place(held, stream):
     assert behind.result().status_code == 200
 
 
-def leave(client, address, stream):
-    """Ask, and close the connection before there is an answer."""
-    with client, pytest.raises(httpx.TimeoutException):
-        client.post(address + CHAT, json=body(1, stream=stream), timeout=httpx.Timeout(5, read=0.3))
+def asking(address, stream):
+    """The connection of a client that has asked; closing it is going away."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    question = json.dumps(body(1, stream=stream))
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(question)}"
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(f"{head}\r\n\r\n{question}".encode())
+    return connection
 
 
 @pytest.mark.parametrize("held", [{"running": 1, "waiting": 1, "rows": 1}], indirect=True)
 def test_a_client_that_goes_while_it_waits_leaves_the_queue(held):
     running = held.ask(1)
     until(lambda: len(held.decoder) == 1)
-    leave(httpx.Client(), held.address, False)
+    with asking(held.address, False):
+        until(lambda: held.served.engine.waiting == 1)
     until(lambda: held.served.engine.waiting == 0)
     behind = held.ask(2)
     until(lambda: held.served.engine.waiting == 1)
@@ -149,6 +153,13 @@ def test_an_answer_that_takes_too_long_is_given_up(held, stream):
         assert response.status_code == 504
         assert response.json()["error"]["code"] == "timeout"
     until(lambda: (held.decoder.let(1), len(held.decoder) == 0)[1])
+
+
+@pytest.mark.parametrize("held", [{"seconds": 0.5}], indirect=True)
+def test_nor_is_waited_longer_for_how_far_to_trust_an_answer(held, monkeypatch):
+    held.decoder.open = True
+    monkeypatch.setattr(held.served.judge, "judge", lambda job: None)
+    assert held.ask(1).result().status_code == 504
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -178,8 +178,10 @@ def test_addresses_that_lead_nowhere(http, path):
 def test_a_form_is_no_question(http):
     """What a page of another site may send without asking the browser first."""
     body = json.dumps(chat())
-    check_refusal(http.post(CHAT, content=body, headers={"content-type": "text/plain"}))
-    check_refusal(http.post(CHAT, content=body, headers={"content-type": "application/x-www-form-urlencoded"}))
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        refused = http.post(CHAT, content=body, headers={"content-type": kind})
+        check_refusal(refused)
+        assert "Send the header Content-Type: application/json." in refused.text
 
 
 # ---- size
@@ -281,6 +283,8 @@ def test_with_the_token_all_is_told_and_health_without(locked):
 
 def test_other_sites_may_ask_only_where_they_are_named(locked, address):
     asked = {"origin": "https://friend.example", "access-control-request-method": "POST"}
+    asked["access-control-request-headers"] = "authorization,content-type,x-stainless-lang"  # as OpenAI's client
+    assert httpx.options(locked + CHAT, headers=asked).status_code == 200
     assert httpx.options(locked + CHAT, headers=asked).headers["access-control-allow-origin"] == asked["origin"]
     asked["origin"] = "https://stranger.example"
     assert "access-control-allow-origin" not in httpx.options(locked + CHAT, headers=asked).headers

@@ -19,7 +19,7 @@ from vecspeak.cli import main
 from vecspeak.errors import ConfigError
 from vecspeak.serve.layouts import digest_of
 from vecspeak.serve.mapping import write_layout
-from vecspeak.serve.server import access_to, is_loopback, listen, tasks_of
+from vecspeak.serve.server import access_to, check_origins, is_loopback, listen, tasks_of
 from vecspeak.space import Space
 
 TOKEN = "0123456789abcdef"
@@ -71,6 +71,13 @@ def test_a_token_that_can_be_guessed_or_not_be_sent_is_refused(token):
 def test_an_address_that_is_not_ours(host, message):
     with pytest.raises(ConfigError, match=message):
         listen(host, 0)
+
+
+def test_an_origin_that_no_browser_sends_is_refused(capsys):
+    check_origins(["https://a.example", "http://localhost:5173", "*"])
+    for origin in ("https://a.example/", "a.example", "https://"):
+        assert main(["serve", "no-such-model", "--port", "0", "--cors", origin]) == 2
+        assert f"--cors {origin} is no origin" in capsys.readouterr().err
 
 
 def test_tasks_that_are_gone_are_replaced_and_that_is_said(tmp_path, caplog):

@@ -46,18 +46,20 @@ def serve(
         try:
             from vecspeak.serve.app import make_app
             from vecspeak.serve.limits import Limits
-            from vecspeak.serve.server import access_to, listen, open_served, run
+            from vecspeak.serve.server import access_to, check_origins, listen, open_served, run
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f"Serving needs {error.name}, which is not installed: pip install 'vecspeak[serve]'."
             ) from error
 
+        limits = Limits(running=batch, waiting=queue, seconds=timeout)
         access = access_to(host, token)
+        check_origins(cors or ())
         bound = listen(host, port)
-        served = open_served(model, space, name=name, limits=Limits(running=batch, waiting=queue, seconds=timeout))
+        served = open_served(model, space, name=name, limits=limits)
     app = make_app(served, access=access, origins=cors or ())
     where = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
-    run(app, bound, seconds=timeout, started=lambda: typer.echo(greeting(served, where, token=token is not None)))
+    run(app, bound, limits=limits, started=lambda: typer.echo(greeting(served, where, token=token is not None)))
 
 
 def greeting(served: "Served", where: str, *, token: bool) -> str:

@@ -58,8 +58,8 @@ def make_app(served: Served, *, access: Access, origins: Sequence[str] = ()) -> 
     app.add_middleware(GZipMiddleware, compresslevel=5)
     app.add_middleware(Guard, access=access, limits=served.limits)
     if origins:
-        headers = ["authorization", "content-type"]
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+        # of all headers: OpenAI's client sends some of its own
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
     app.add_middleware(Measured, metrics=served.metrics)
     return app
 

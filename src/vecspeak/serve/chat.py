@@ -6,8 +6,8 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -25,6 +25,8 @@ from vecspeak.serve.served import Served
 from vecspeak.serve.writing import Broken, Ended, Event, Piece
 
 logger = logging.getLogger("vecspeak.serve")
+
+T = TypeVar("T")
 
 router = APIRouter(prefix="/v1", responses=ERRORS)
 
@@ -198,13 +200,10 @@ class Asking:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def _told(self) -> AsyncIterator[Piece | Ended]:
-        """Events until every choice has ended. Raises Failure when time is up or the engine has failed."""
+        """Events until every choice has ended. Raises Failure as `_in_time`, or when the engine has failed."""
         left, first = self._body.choices, True
         while left:
-            try:
-                event = await asyncio.wait_for(self._events.get(), self._deadline - self._loop.time())
-            except TimeoutError:
-                raise too_slow(self._served.limits.seconds) from None
+            event = await self._in_time(self._events.get())
             if isinstance(event, Broken):
                 raise our_fault()
             if first:
@@ -212,6 +211,13 @@ class Asking:
                 first = False
             left -= isinstance(event, Ended)
             yield event
+
+    async def _in_time(self, awaited: Awaitable[T]) -> T:
+        """Raises Failure when time is up."""
+        try:
+            return await asyncio.wait_for(awaited, self._deadline - self._loop.time())
+        except TimeoutError:
+            raise too_slow(self._served.limits.seconds) from None
 
     async def _completion(self) -> Completion:
         answers: dict[int, Answer] = {}
@@ -233,7 +239,9 @@ class Asking:
         job = Job(self._ticket.asked, self._ticket.written[choice], self._ticket.decoding.chosen_by)
         self._served.judge.judge(job)
         try:
-            return await asyncio.wrap_future(job.answer)
+            return await self._in_time(asyncio.wrap_future(job.answer))
+        except Failure:
+            raise
         except Exception as error:
             logger.exception("An answer could not be judged")
             raise our_fault() from error

@@ -88,8 +88,8 @@ def install(app: FastAPI) -> None:
         return failure.response
 
     @app.exception_handler(RequestValidationError)
-    async def _(_: Request, error: RequestValidationError) -> JSONResponse:
-        return unreadable(error).response
+    async def _(request: Request, error: RequestValidationError) -> JSONResponse:
+        return unreadable(error, request.headers.get("content-type", "")).response
 
     @app.exception_handler(HTTPException)
     async def _(_: Request, error: HTTPException) -> JSONResponse:
@@ -114,9 +114,11 @@ def refused(error: VecspeakError) -> Failure:
     return Failure(400, str(error), code=type(error).__name__.removesuffix("Error").lower())
 
 
-def unreadable(error: RequestValidationError) -> Failure:
+def unreadable(error: RequestValidationError, content_type: str) -> Failure:
     """The first thing that is wrong in a request, and where."""
     fault = error.errors()[0]
+    if fault["loc"] == ("body",) and "json" not in content_type:
+        return Failure(400, "The body is not said to be JSON. Send the header Content-Type: application/json.")
     place = [str(part) for part in fault["loc"][1:]]
     where = ".".join(place) or str(fault["loc"][0])
     if fault["type"] == "json_invalid":

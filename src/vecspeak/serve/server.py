@@ -24,6 +24,9 @@ logger = logging.getLogger("vecspeak.serve")
 
 SHORTEST_TOKEN = 16
 
+OTHER_CONNECTIONS = 1000
+"""Beside those of the questions that run or wait: of the page, of who is refused, and idle ones."""
+
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -60,6 +63,15 @@ def access_to(host: str, token: str | None) -> Access:
             "set VECSPEAK_TOKEN, for example to the output of `openssl rand -hex 16`."
         )
     return Access(hosts={*LOCAL_NAMES, host})
+
+
+def check_origins(origins: Sequence[str]) -> None:
+    """Raises ConfigError for an origin that no browser would send."""
+    for origin in origins:
+        if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s]+", origin):
+            raise ConfigError(
+                f"--cors {origin} is no origin: expected scheme and host without a path, as in https://their.site"
+            )
 
 
 def is_loopback(host: str) -> bool:
@@ -103,16 +115,16 @@ def tasks_of(folder: Path) -> Sequence[Task]:
         return list(load_tasks("general").values())
 
 
-def run(app: FastAPI, bound: socket.socket, *, seconds: float, started: Callable[[], None]) -> None:
-    """Serve until told to stop; what runs then is finished, for at most `seconds`."""
+def run(app: FastAPI, bound: socket.socket, *, limits: Limits, started: Callable[[], None]) -> None:
+    """Serve until told to stop; what runs then is finished, for at most `limits.seconds`."""
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        limit_concurrency=1000,
+        limit_concurrency=limits.waiting + limits.running + OTHER_CONNECTIONS,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(seconds),
+        timeout_graceful_shutdown=int(limits.seconds),
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises it again once all is finished
         _Server(config, started).run([bound])
