@@ -183,7 +183,8 @@ def test_label_writes_the_table_and_shows_it(command, tmp_path):
         (["--out", "no/l.parquet"], "expected a file in a folder that exists"),
         (["--out", "l.parquet", "--method", "dbscan"], "One of: kmeans, hdbscan"),
         (["--out", "l.parquet", "--count", "1"], "Expected 2 to 45 clusters"),
-        (["--out", "l.parquet", "--prompt", "Describe."], "needs one slot"),
+        (["--out", "l.parquet", "--column", "word", "--count", "3"], "leave out --count and --method"),
+        (["--out", "l.parquet", "--column", "word", "--method", "hdbscan"], "leave out --count and --method"),
         (["--out", "l.parquet", "--column", "nothing"], "no column 'nothing'"),
     ],
 )
@@ -192,6 +193,11 @@ def test_label_refuses_in_one_line_and_leaves_nothing(command, tmp_path, words, 
     assert (code, out) == (2, "")
     assert err.startswith("error: ") and match in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_prompt_without_a_slot_is_refused_before_the_map_is_drawn(command, monkeypatch):
+    monkeypatch.setattr("vecspeak.maps.map_layout", None)  # would fail
+    assert "needs one slot" in command("label", "m", "--out", "l.parquet", "--prompt", "Describe.")[2]
 
 
 def test_compare_tells_what_sets_two_sets_apart(command, space):

@@ -46,7 +46,11 @@ def label(
         from vecspeak.bundled import open_model
         from vecspeak.labels import cluster_numbers, column_clusters, label_clusters, write_labels
         from vecspeak.maps import check_map, map_layout
+        from vecspeak.prompts import the_slot
 
+    the_slot(prompt)
+    if column is not None and (count is not None or method != "kmeans"):
+        raise ConfigError("--column gives the clusters: leave out --count and --method, or --column.")
     if method not in ("kmeans", "hdbscan"):
         raise ConfigError(f"--method {method} is unknown. One of: kmeans, hdbscan.")
     if not out.resolve().parent.is_dir() or out.is_dir():

@@ -326,7 +326,7 @@ def _made(
     if length < 1e-9 * float(np.linalg.norm(space.scale)):
         raise ConceptError(f"{name!r} has no direction: both sides have the same middle.")
     if quality is not None and not quality.beats_chance and not force:
-        raise ConceptError(f"{name!r} is no better than chance: {quality}. Give more or clearer examples, or force it.")
+        raise ConceptError(f"{name!r} is no better than chance: {quality}. Give more or clearer examples.")
     unit_E = direction_E / length
     spread = float(np.std(space.vectors @ unit_E.astype(np.float32), dtype=np.float64))
     if spread == 0:
