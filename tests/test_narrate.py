@@ -294,6 +294,7 @@ def test_the_command_writes_and_says_so(tmp_path, capsys):
         (["--prompt", "{{x}", "--max-tokens", "4000"], "positions"),
         (["--prompt", "{{x}", "--engine", "spark"], "One of: local, ray"),
         (["--prompt", "{{x}", "--engine", "ray", "--workers", "0"], "workers is 0"),
+        (["--prompt", "{{x}", "--workers", "2"], "--workers is for engine ray"),
         (["--prompt", "{{x}", "--model", "nowhere"], "no elm.json"),
         (["--prompt", "{{x}", "--space", "nowhere.lance"], "no space at nowhere.lance"),
         (["--prompt", "{{x}", "--space", "{space}"], "reads vectors of dimension 384"),

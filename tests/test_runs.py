@@ -236,6 +236,10 @@ def test_a_model_keeps_one_kind_of_change(folder):
     stages = [stage.model_dump() for stage in (*config.stages, *STAGES["lora"])]
     with pytest.raises(ValueError, match="one kind of change"):
         TrainConfig.model_validate({**config.model_dump(), "stages": stages})
+    lora = [stage.model_dump() for stage in STAGES["lora"]]
+    TrainConfig.model_validate({**config.model_dump(), "stages": [*lora, lora[1]]})  # that of `adapter` is not used
+    with pytest.raises(ValueError, match="lora_rank is 2 and 16: a model has one LoRA"):
+        TrainConfig.model_validate({**config.model_dump(), "stages": [*lora, {**lora[1], "lora_rank": 16}]})
 
 
 def test_the_base_is_found_again_from_another_folder(folder, monkeypatch):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ENGINES = ("local", "ray", "vllm")
 
+WORKERS = 2
+
 
 def narrate(
     model: Annotated[str, typer.Argument(help="Model folder, or `films`, the bundled one.")],
@@ -32,7 +34,9 @@ def narrate(
     batch_size: Annotated[int, typer.Option(help="Answers written at a time.")] = 64,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Keep what is done every so many entities.")] = 1000,
     engine: Annotated[str, typer.Option(help="local, ray or vllm.")] = "local",
-    workers: Annotated[int, typer.Option(help="Of engine ray, each with the model.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(help=f"Of engine ray, each with the model (default: {WORKERS}).")
+    ] = None,
     url: Annotated[
         str | None, typer.Option(help="Of engine vllm: the server (.../v1); its key from OPENAI_API_KEY.")
     ] = None,
@@ -49,7 +53,7 @@ def narrate(
 
     Options of the answers left out are as the model's elm.json has them.
     """
-    _check(out, engine, url)
+    _check(out, engine, url, workers)
     with fast_imports():
         from vecspeak.bundled import model_folder, open_space
         from vecspeak.narrate import Job, narrate_to
@@ -70,7 +74,7 @@ def narrate(
         done = narrate_to(
             out,
             job,
-            engine=_engine(engine, workers=workers, url=url),
+            engine=_engine(engine, workers=WORKERS if workers is None else workers, url=url),
             checkpoint_every=checkpoint_every,
             on_start=bar.start,
             on_rows=bar.advance,
@@ -78,12 +82,14 @@ def narrate(
     typer.echo(f"{rows:,} rows, {done:,} of them now -> {out}")
 
 
-def _check(out: Path, engine: str, url: str | None) -> None:
+def _check(out: Path, engine: str, url: str | None, workers: int | None) -> None:
     """What needs no other module, before any is loaded."""
     if engine not in ENGINES:
         raise ConfigError(f"--engine {engine} is unknown. One of: {', '.join(ENGINES)}.")
     if (engine == "vllm") != (url is not None):
         raise ConfigError("Engine vllm and --url go together: --engine vllm --url http://127.0.0.1:8000/v1.")
+    if engine != "ray" and workers is not None:
+        raise ConfigError(f"--workers is for engine ray, got engine {engine}. Say --engine ray, or leave it out.")
     if out.suffix != ".parquet" or out.is_dir() or not out.resolve().parent.is_dir():
         raise ConfigError(f"--out {out}: expected a file name ending in .parquet, in a folder that exists.")
 

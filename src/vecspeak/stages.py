@@ -54,7 +54,7 @@ class Stage(BaseModel):
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Of the base's matrices, with `all`; Muon needs fewer tokens, and a third more time for each."""
     lora_rank: int = Field(default=16, gt=0)
-    """Used by `lora`."""
+    """Used by `lora`, the same in all its stages."""
     bag_loss: float = Field(default=0.0, ge=0)
     """Weight of an auxiliary loss: the adapter's output alone must predict the target's content words."""
     checkpoint_every: int = Field(default=200, gt=0)

@@ -94,6 +94,9 @@ class TrainConfig(BaseModel):
     def _one_kind_of_change(self) -> "TrainConfig":
         if {"all", "lora"} <= {stage.train for stage in self.stages}:
             raise ValueError("some stages train `all` and others `lora`: a model keeps one kind of change, choose one")
+        ranks = {stage.lora_rank for stage in self.stages if stage.train == "lora"}
+        if len(ranks) > 1:
+            raise ValueError(f"lora_rank is {' and '.join(map(str, sorted(ranks)))}: a model has one LoRA, choose one")
         return self
 
 
