@@ -1,6 +1,7 @@
 """Teacher: what is wanted, which texts pass the gates, what is kept and paid, and what reaches the space."""
 
 import asyncio
+import copy
 import sqlite3
 from pathlib import Path
 
@@ -366,7 +367,7 @@ def test_batches_do_not_change_what_a_local_model_says(space: Space) -> None:
 @pytest.mark.parametrize("ends", [[], list(range(2, tiny.V, 4))])
 def test_a_local_model_ends_where_it_says_so_itself(tmp_path: Path, ends: list[int]) -> None:
     """Gemma and Phi end their turns with a token that is not the tokenizer's."""
-    base, tokenizer = tiny.base(), tiny.tokenizer()
+    base, tokenizer = tiny.base(), copy.deepcopy(tiny.tokenizer())
     base.generation_config.eos_token_id = ends or None
     base.config.eos_token_id = tokenizer.eos_token = tokenizer.pad_token = None
     base.save_pretrained(tmp_path)
