@@ -167,9 +167,13 @@ def test_what_cannot_be_had_from_a_server_is_said_before_any_row(folder, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("told", "why"), [({"data": []}, "serves no model"), ({"hello": 1}, "lists no models")])
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [({"data": []}, "serves no model"), ({"hello": 1}, "no models.*ends with /v1.*hello"), (404, "no models.*404"),
+     (401, "refuses the key")],
+)  # fmt: skip
 def test_a_server_without_a_model_is_refused(folder, told, why):
     app = FastAPI()
-    app.get("/v1/models")(lambda: told)
+    app.get("/v1/models")(lambda: told if isinstance(told, dict) else Response(status_code=told))
     with served(app) as url, pytest.raises(ModelError, match=why):
         OnVllm(job_of(folder), url=url, key=None)

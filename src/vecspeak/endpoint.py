@@ -169,11 +169,13 @@ class Endpoint:
 
     async def models(self) -> list[str]:
         """Names of the models that the server has. Raises ModelError where none answers as such a server does."""
-        from openai import OpenAIError
+        from openai import NotFoundError, OpenAIError
 
         async with self.client() as client:
             try:
                 told = (await client.models.with_raw_response.list()).text
+            except NotFoundError:
+                told = "404"
             except OpenAIError as error:
                 raise self._refusal(ModelError, self._why(error)) from None
         try:
@@ -272,7 +274,7 @@ class Endpoint:
             case _Malformed():
                 return f"gives no chat completion. Check that the URL ends before /chat/completions. It says: {error}"
             case AuthenticationError() | PermissionDeniedError():
-                return f"refuses the key ({error.status_code}). Set OPENAI_API_KEY to one that may use {self.model}."
+                return f"refuses the key ({error.status_code}). Set OPENAI_API_KEY to one that may use {self.model or 'it'}."
             case NotFoundError():
                 return (
                     f"has no model {self.model!r}, or no chat completions there (404). Check the name, and that the "
