@@ -274,7 +274,8 @@ class Endpoint:
             case _Malformed():
                 return f"gives no chat completion. Check that the URL ends before /chat/completions. It says: {error}"
             case AuthenticationError() | PermissionDeniedError():
-                return f"refuses the key ({error.status_code}). Set OPENAI_API_KEY to one that may use {self.model or 'it'}."
+                asked = self.model or "it"
+                return f"refuses the key ({error.status_code}). Set OPENAI_API_KEY to one that may use {asked}."
             case NotFoundError():
                 return (
                     f"has no model {self.model!r}, or no chat completions there (404). Check the name, and that the "
