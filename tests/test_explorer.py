@@ -157,8 +157,13 @@ def test_the_first_visit_waits_for_the_map_and_what_is_chosen_meanwhile_stays(vi
     with visit.page.expect_response(lambda response: response.status == 400):
         failed.append(True)
     assert visit.answered()
-    expect(visit.page.get_by_role("combobox", name="Map")).to_have_value("pca")
+    layout = visit.page.get_by_role("combobox", name="Map")
+    expect(layout).to_have_value("pca")
     assert visit.title() == "Toy Story"
+    visit.refusals = 2
+    layout.select_option("tsne")
+    expect(visit.page.locator(".notice")).to_have_text("No t-SNE today.")
+    expect(layout).to_have_value("pca")
 
 
 def test_search_then_the_answer_streams_in_and_says_how_far_to_trust_it(visit: Visit) -> None:
@@ -237,6 +242,14 @@ def test_a_group_of_the_legend_can_be_seen_alone_and_from_near_entities_carry_ti
     visit: Visit, films: pa.Table
 ) -> None:
     visit.open()
+    # another colour while the dots are on their way to another map
+    places = httpx.get(f"{visit.server}/api/space?layout=pca").content
+    visit.page.route("**/api/space?layout=tsne", lambda route: route.fulfill(body=places))
+    for layout, colour in (("tsne", ""), ("pca", "genres")):
+        with visit.page.expect_response(f"**/api/space?layout={layout}"):
+            visit.page.get_by_role("combobox", name="Map").select_option(layout)
+        visit.page.wait_for_timeout(100)
+        visit.page.get_by_role("combobox", name="Colour").select_option(colour)
     places_N2 = np.stack([films["x"].to_numpy(), films["y"].to_numpy()], 1)
     lonely = lonely_row(places_N2)
     genre = films["genres"][lonely].as_py()
@@ -363,10 +376,19 @@ def test_everything_by_keyboard(visit: Visit) -> None:
     page.keyboard.press("/")
     page.keyboard.type("the")
     page.wait_for_selector("[role=option]")
+    page.keyboard.press("ArrowUp")
+    expect(page.locator(".results [role=option]").last).to_be_in_viewport()
+    page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     wanted = page.inner_text("[role=option][aria-selected=true] span")
     page.keyboard.press("Enter")
     assert visit.title() == wanted
+    page.keyboard.press("/")
+    page.keyboard.type("the")
+    page.wait_for_selector("[role=option]")
+    page.keyboard.insert_text(" matrix")
+    page.keyboard.press("Enter")  # at once: what is found is still of the text before
+    expect(page.locator(".head h2")).to_have_text("The Matrix")
     visit.answered()
     for _ in range(40):
         if page.evaluate("document.activeElement.getAttribute('role')") == "application":
@@ -398,6 +420,8 @@ def test_dark_and_light_have_contrast_and_names(visit: Visit) -> None:
     assert visit.faults() == []
     visit.page.get_by_role("button", name="How this works").click()
     assert visit.faults() == []
+    described = visit.page.get_by_role("link", name="openapi.json").get_attribute("href")
+    assert "/api/point" in httpx.get(f"{visit.server}/{described}").json()["paths"]
 
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
@@ -429,12 +453,16 @@ def test_a_question_taken_away_as_curl_and_python_gets_the_same_answer(visit: Vi
     script.write_text(visit.page.inner_text("dialog[open] pre"))
     reply = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=60)
     assert reply.stdout.startswith(f"{whole}\n") and "consistency" in reply.stdout
+    visit.page.get_by_role("button", name="Close").click()
+    visit.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")  # as on plain http
+    visit.page.get_by_role("button", name="Copy link").click()
+    expect(visit.page.locator(".notice")).to_contain_text("the address bar holds the link")
 
 
 def test_the_history_comes_back_and_is_saved_as_csv_and_parquet(visit: Visit, tmp_path: Path) -> None:
     visit.open("?layout=pca&point=296")
     first = visit.answered()
-    visit.page.fill("#question", 'Is {film} a "comedy", or not?')
+    visit.page.fill("#question", '=Is {film} a "comedy", or not?')
     visit.page.press("#question", "Enter")
     visit.page.wait_for_selector(".answer.streaming")
     second = visit.answered()
@@ -447,11 +475,13 @@ def test_the_history_comes_back_and_is_saved_as_csv_and_parquet(visit: Visit, tm
         download.value.save_as(saved[kind])
     with saved["CSV"].open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    assert [row["answer"] for row in rows] == [second, first]
-    assert rows[0]["prompt"] == 'Is {film} a "comedy", or not?'
+    assert rows[0]["prompt"] == """'=Is {film} a "comedy", or not?"""
     table = pq.read_table(saved["Parquet"]).to_pylist()
-    assert [{**row, "consistency": None, "distance": None} for row in table] == [
-        {**row, "caution": row["caution"] or None, "consistency": None, "distance": None} for row in rows
+    assert [row["answer"] for row in table] == [second, first]
+    assert table[0]["prompt"] == '=Is {film} a "comedy", or not?'
+    texts = [name for name in table[0] if name not in ("consistency", "distance")]
+    assert [[row[name] for name in texts] for row in rows] == [
+        [re.sub(r"^(?=[=+\-@\t\r])", "'", row[name] or "") for name in texts] for row in table
     ]
     assert [row["consistency"] for row in table] == [float(row["consistency"]) for row in rows]
     visit.page.locator(".asked button").nth(1).click()
@@ -461,6 +491,8 @@ def test_the_history_comes_back_and_is_saved_as_csv_and_parquet(visit: Visit, tm
 def test_a_server_that_is_silent_or_wants_a_token_is_met_with_words(browser: Browser, server: str) -> None:
     with browser.new_context() as context:
         page = context.new_page()
+        page.add_init_script("""for (const kind of ["localStorage", "sessionStorage"])
+            Object.defineProperty(window, kind, { get() { throw new DOMException("forbidden", "SecurityError"); } })""")
         page.route("**/api/model", lambda route: route.abort())
         page.goto(f"{server}/?layout=pca")
         expect(page.get_by_role("alert")).to_contain_text("The server does not answer.")
@@ -473,9 +505,18 @@ def test_a_server_that_is_silent_or_wants_a_token_is_met_with_words(browser: Bro
 
         page.route("**/api/**", guard)
         page.get_by_role("button", name="Try again").click()
-        page.get_by_role("textbox", name="Token").fill("sesame")
-        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_role("textbox", name="Token")).to_be_focused()
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Try again").click()
+        for token in ("wrong", "sesame"):
+            page.get_by_role("textbox", name="Token").fill(token)
+            page.get_by_role("button", name="Go on").click()
+            if token == "wrong":
+                expect(page.locator("dialog .fault")).to_have_text("That token was refused.")
         page.wait_for_selector("html[data-map=drawn]", timeout=SLOW)
+        page.route("**/api/point", lambda route: route.fulfill(status=503, json={"error": {"message": "No map."}}))
+        page.get_by_role("application").press("g")
+        expect(page.locator(".notice")).to_have_text("No map.")
 
 
 def test_a_full_queue_and_a_broken_answer_can_be_asked_again(browser: Browser, server: str) -> None:

@@ -22,6 +22,7 @@ export function App() {
       <div class="unseen" role="status" aria-live="polite">
         {state.announcement.value}
       </div>
+      {state.notice.value && <p class="notice" aria-hidden="true">{state.notice.value}</p>}
     </>
   );
 }

@@ -1,4 +1,5 @@
 import { useRef } from "preact/hooks";
+import { hasToken } from "./api";
 import { Icon } from "./icons";
 import { Search } from "./Search";
 import * as state from "./state";
@@ -67,7 +68,8 @@ function Help({ onClose }: { onClose: () => void }) {
         </tbody>
       </table>
       <p class="note">
-        The same questions over HTTP: <a href="docs">the API's description</a>. vecspeak {state.model.value?.version}
+        The same questions can be asked over HTTP, as {hasToken() ? "openapi.json" : <a href="openapi.json">openapi.json</a>} describes.
+        vecspeak {state.model.value?.version}
       </p>
       <button type="button" class="plain" onClick={onClose}>Close</button>
     </>

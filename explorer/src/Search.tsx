@@ -15,19 +15,25 @@ export function Search() {
   const active = useSignal(0);
   const open = useSignal(false);
   const running = useRef<{ timer?: ReturnType<typeof setTimeout>; calls: AbortController }>({ calls: new AbortController() });
+  /** What is found is of an earlier text; Enter then takes the first of what comes. */
+  const stale = useRef<false | "stale" | "entered">(false);
 
   const look = (wanted: string) => {
     text.value = wanted;
     clearTimeout(running.current.timer);
     running.current.calls.abort();
     const calls = (running.current.calls = new AbortController());
+    stale.current = "stale";
     if (!wanted.trim()) return void (found.value = { kind: "none" });
     open.value = true;
     running.current.timer = setTimeout(() => {
       search(wanted.trim(), calls.signal).then(
         (answer) => {
+          const entered = stale.current === "entered";
+          stale.current = false;
           found.value = { kind: "found", ...answer };
           active.value = 0;
+          if (entered) take(answer.results[0]);
         },
         (error) => calls.signal.aborted || (found.value = { kind: "failed", message: error.message }),
       );
@@ -43,8 +49,13 @@ export function Search() {
   const results = found.value.kind === "found" ? found.value.results : [];
   const onKeyDown = (event: KeyboardEvent) => {
     const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
-    if (step && results.length) active.value = (active.value + step + results.length) % results.length;
-    else if (event.key === "Enter") take(results[active.value]);
+    if (step && results.length) {
+      active.value = (active.value + step + results.length) % results.length;
+      document.getElementById(`result-${active.value}`)?.scrollIntoView({ block: "nearest" });
+    } else if (event.key === "Enter") {
+      if (stale.current) stale.current = "entered";
+      else take(results[active.value]);
+    }
     else if (event.key === "Escape") look("");
     else return;
     event.preventDefault();
@@ -82,7 +93,7 @@ export function Search() {
               role="option"
               aria-selected={number === active.value}
               onMouseDown={(event) => (event.preventDefault(), take(entity))}
-              onMouseEnter={() => (active.value = number)}
+              onMouseMove={() => (active.value = number)}
             >
               <span>{entity.title ?? entity.id}</span>
               <small>{entity.id}</small>

@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "preact/hooks";
 import { start } from "./actions";
-import { saveToken, tokenWanted } from "./api";
+import { hasToken, saveToken, tokenWanted } from "./api";
 
 /** Asks for the server's bearer token; it is kept until the tab is closed. */
 export function TokenDialog() {
@@ -16,9 +16,10 @@ export function TokenDialog() {
     void start();
   };
   return (
-    <dialog ref={dialog} class="help" aria-labelledby="token-title">
+    <dialog ref={dialog} class="help" aria-labelledby="token-title" onCancel={() => (tokenWanted.value = false)}>
       <h2 id="token-title">This server wants a token</h2>
       <p>Whoever started it knows it. It is kept in this tab only.</p>
+      {wanted && hasToken() && <p class="fault" role="alert">That token was refused.</p>}
       <form onSubmit={submit} class="composer">
         <label class="unseen" for="token">Token</label>
         <input id="token" name="token" type="password" required autocomplete="off" />

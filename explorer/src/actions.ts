@@ -16,6 +16,9 @@ let shown = "";
 /** The page's address as it was opened, until there is a table to show it with. */
 let awaited: Wanted | null = null;
 
+const NOTICE_MS = 8000;
+let fading: ReturnType<typeof setTimeout>;
+
 /** Reads the space and puts the page into the state of its address. */
 export async function start(): Promise<void> {
   state.loading.value = { kind: "starting" };
@@ -44,9 +47,10 @@ export async function showLayout(layout: string): Promise<void> {
       if (state.layout.value === layout) state.loading.value = { kind: "computing", layout };
     });
     if (state.layout.value !== layout) return;
+    const entities = new Entities(bytes);
     shown = layout;
     batch(() => {
-      state.entities.value = new Entities(bytes);
+      state.entities.value = entities;
       state.labels.value = [];
       state.loading.value = { kind: "ready" };
     });
@@ -63,7 +67,7 @@ export async function showLayout(layout: string): Promise<void> {
       state.layout.value = shown;
       state.loading.value = { kind: "ready" };
     });
-    say(reasonOf(error));
+    tell(reasonOf(error));
   }
 }
 
@@ -91,7 +95,9 @@ export async function chooseGround(place: [number, number]): Promise<void> {
     const at = { layout: state.layout.value, x: place[0], y: place[1] };
     take({ expression: geometry.point, title, id: null, at });
   } catch (error) {
-    if (!isAbort(error)) state.located.value = { kind: "failed", message: reasonOf(error) };
+    if (isAbort(error)) return;
+    state.located.value = { kind: "failed", message: reasonOf(error) };
+    if (!state.recipe.value) tell(reasonOf(error));
   }
 }
 
@@ -231,9 +237,18 @@ export async function reopen(wanted: Wanted): Promise<void> {
   await ask(wanted.prompt ?? promptNow());
 }
 
+/** For who does not see the page. */
 export const say = (text: string): void => {
   state.announcement.value = text;
 };
+
+/** For everybody, for a while. */
+export function tell(text: string): void {
+  say(text);
+  state.notice.value = text;
+  clearTimeout(fading);
+  fading = setTimeout(() => (state.notice.value = ""), NOTICE_MS);
+}
 
 /** The question that stands, where it fits what is chosen now; else the first task that does. */
 function promptNow(): string {

@@ -1,6 +1,7 @@
 /** The server's answers as types, and the calls that bring them. Every failure is an `ApiError` with the server's words. */
 
 import { signal } from "@preact/signals";
+import { keep, kept } from "./storage";
 
 export interface Model {
   model: string;
@@ -89,16 +90,18 @@ export class ApiError extends Error {
 }
 
 const TOKEN = "vecspeak-token";
+let token = kept("sessionStorage", TOKEN);
 
-/** True once the server has refused for want of a token. */
+/** True once the server has refused for want of a token, until one is given or declined. */
 export const tokenWanted = signal(false);
 
-export function saveToken(token: string): void {
-  sessionStorage.setItem(TOKEN, token);
+export function saveToken(given: string): void {
+  token = given;
+  keep("sessionStorage", TOKEN, given);
   tokenWanted.value = false;
 }
 
-export const hasToken = (): boolean => sessionStorage.getItem(TOKEN) !== null;
+export const hasToken = (): boolean => token !== null;
 
 export const model = (): Promise<Model> => json("api/model");
 export const tasks = async (): Promise<Task[]> => (await json<{ tasks: Task[] }>("api/tasks")).tasks;
@@ -130,7 +133,6 @@ export async function labels(layout: string): Promise<ClusterLabel[]> {
 /** A call with the token and the server's own words on failure. */
 export async function call(path: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
-  const token = sessionStorage.getItem(TOKEN);
   if (token) headers.set("Authorization", `Bearer ${token}`);
   let response: Response;
   try {

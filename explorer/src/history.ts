@@ -2,33 +2,30 @@
 
 import type { Asked } from "./state";
 import * as state from "./state";
+import { keep, kept } from "./storage";
 
 /** Kept at most; the oldest go first. */
 export const KEPT = 200;
 
 export function remember(asked: Asked): void {
-  keep([asked, ...state.history.value].slice(0, KEPT));
+  hold([asked, ...state.history.value].slice(0, KEPT));
 }
 
 export function forget(): void {
-  keep([]);
+  hold([]);
 }
 
 export function recall(): void {
   try {
-    state.history.value = JSON.parse(localStorage.getItem(place()) ?? "[]");
+    state.history.value = JSON.parse(kept("localStorage", place()) ?? "[]");
   } catch {
     state.history.value = [];
   }
 }
 
-function keep(all: Asked[]): void {
+function hold(all: Asked[]): void {
   state.history.value = all;
-  try {
-    localStorage.setItem(place(), JSON.stringify(all));
-  } catch {
-    // storage may be full or forbidden; the list still lives as long as the page
-  }
+  keep("localStorage", place(), JSON.stringify(all));
 }
 
 const place = (): string => `vecspeak-history-${state.model.value?.model}-${state.model.value?.space.name}`;
@@ -63,7 +60,9 @@ function rows(): Row[] {
 
 export function saveCsv(): void {
   const field = (value: string | number | null): string => {
-    const text = value === null ? "" : String(value);
+    // a spreadsheet would take such a text for a formula
+    const formula = typeof value === "string" && /^[=+\-@\t\r]/.test(value);
+    const text = `${formula ? "'" : ""}${value ?? ""}`;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const lines = rows().map((row) => NAMES.map((name) => field(row[name])).join(","));

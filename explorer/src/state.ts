@@ -77,6 +77,8 @@ export const lassoing = signal(false);
 export const tab = signal<"point" | "concepts" | "history">("point");
 /** Read out by a screen reader. */
 export const announcement = signal("");
+/** Shown over the page; empty for nothing. */
+export const notice = signal("");
 
 export const slot = computed(() => model.value?.space.slot ?? "entity");
 export const subject = computed(() => {

@@ -1,21 +1,22 @@
 /** Light, dark, or as the system has it. The style sheet does the rest through `color-scheme`. */
 
 import { effect, signal } from "@preact/signals";
+import { keep, kept } from "./storage";
 
 export type Theme = "auto" | "light" | "dark";
 
 const KEY = "vecspeak-theme";
 const ORDER: Theme[] = ["auto", "light", "dark"];
 const system = matchMedia("(prefers-color-scheme: dark)");
-const kept = localStorage.getItem(KEY) as Theme | null;
+const before = kept("localStorage", KEY) as Theme | null;
 
-export const theme = signal<Theme>(kept && ORDER.includes(kept) ? kept : "auto");
+export const theme = signal<Theme>(before && ORDER.includes(before) ? before : "auto");
 /** Counts changes of the colours, so that what is not styled by CSS follows. */
 export const repainted = signal(0);
 
 export function nextTheme(): void {
   theme.value = ORDER[(ORDER.indexOf(theme.value) + 1) % ORDER.length]!;
-  localStorage.setItem(KEY, theme.value);
+  keep("localStorage", KEY, theme.value);
 }
 
 effect(() => {

@@ -109,8 +109,8 @@ function followState(plot: Plot): () => void {
       const colouring = state.colouring.value;
       repainted.value;
       if (!entities || !colouring) return;
-      plot.paint({ groups: colouring.groups.map(({ colour }) => colourOf(colour)), background: colourOf("--paper"), accent: colourOf("--accent") });
-      void plot.draw(entities.x, entities.y, colouring.values, !first).then(() => {
+      const colours = { groups: colouring.groups.map(({ colour }) => colourOf(colour)), background: colourOf("--paper"), accent: colourOf("--accent") };
+      void plot.draw({ x: entities.x, y: entities.y, groups: colouring.values, colours }).then(() => {
         if (first && wanted) plot.restore(wanted);
         first = false;
         plot.select(state.selection.peek());

@@ -22,6 +22,15 @@ const FILL = 0.88;
 const REACH = { mouse: 10, finger: 18 };
 const WHOLE: View = [0, 0, 1];
 
+/** What the map shows; colours as #rrggbb. */
+export interface Drawing {
+  x: Float32Array;
+  y: Float32Array;
+  /** Group of each entity, an index into the groups' colours. */
+  groups: Uint8Array;
+  colours: { groups: string[]; background: string; accent: string };
+}
+
 export class Plot {
   private readonly plot: ReturnType<typeof createScatterplot>;
   private readonly canvas: HTMLCanvasElement;
@@ -36,6 +45,7 @@ export class Plot {
   private height = 1;
   private pressed: [number, number] = [0, 0];
   private quiet = false;
+  private drawing: Promise<void> = Promise.resolve();
 
   /** Throws where the browser has no WebGL. */
   constructor(canvas: HTMLCanvasElement, events: PlotEvents) {
@@ -66,8 +76,15 @@ export class Plot {
     this.resize();
   }
 
-  async draw(x: Float32Array, y: Float32Array, groups: Uint8Array, moving: boolean): Promise<void> {
-    const transition = moving && x.length === this.x.length && x.length <= 20_000;
+  /** Draws once what is being drawn is done, a transition included: the library refuses to be disturbed. */
+  draw(drawing: Drawing): Promise<void> {
+    this.drawing = this.drawing.catch(() => {}).then(() => this.drawNow(drawing));
+    return this.drawing;
+  }
+
+  private async drawNow({ x, y, groups, colours }: Drawing): Promise<void> {
+    const transition = !still() && x.length === this.x.length && x.length <= 20_000;
+    this.paint(colours);
     this.x = x;
     this.y = y;
     this.groups = groups;
@@ -80,8 +97,7 @@ export class Plot {
     this.events.onView();
   }
 
-  /** Colours as #rrggbb. */
-  paint(colours: { groups: string[]; background: string; accent: string }): void {
+  private paint(colours: Drawing["colours"]): void {
     // one colour alone is not a list of categories to the library
     const groups = colours.groups.length > 1 ? colours.groups : [colours.groups[0]!, colours.groups[0]!];
     this.plot.set({

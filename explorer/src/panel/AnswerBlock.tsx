@@ -1,4 +1,5 @@
-import { ask, say, stop } from "../actions";
+import { ask, stop, tell } from "../actions";
+import { copy } from "../clipboard";
 import type { Answer } from "../state";
 import * as state from "../state";
 import { CopyAs } from "./CopyAs";
@@ -24,7 +25,7 @@ export function AnswerBlock() {
           <button type="button" class="link" onClick={stop}>Stop</button>
         ) : (
           <>
-            <button type="button" class="link" onClick={() => copyLink()}>Copy link</button>
+            <button type="button" class="link" onClick={() => void copyLink()}>Copy link</button>
             <CopyAs request={answer.request} />
           </>
         )}
@@ -51,9 +52,6 @@ function Text({ answer }: { answer: Answer }) {
   return <p class="said">{answer.text}{caret}</p>;
 }
 
-function copyLink(): void {
-  navigator.clipboard?.writeText(location.href).then(
-    () => say("Link copied"),
-    () => say("The browser does not allow copying; the address bar holds the link"),
-  );
+async function copyLink(): Promise<void> {
+  tell((await copy(location.href)) ? "Link copied." : "The browser does not allow copying; the address bar holds the link.");
 }

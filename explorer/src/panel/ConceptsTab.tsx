@@ -56,10 +56,10 @@ function Fitting() {
     <form class="fitting" onSubmit={submit}>
       <h3>A new one</h3>
       <Group side="more" title="More of it" empty="Draw a lasso on the map, or pick some." />
-      <Group side="less" title="Less of it" empty={`Left empty: a sample of the other ${state.nounFor(2)}.`} />
+      <Group side="less" title="Less of it" empty={`Left empty: all other ${state.nounFor(2)}.`} />
       <div class="composer">
         <label class="unseen" for="concept-name">Name of the concept</label>
-        <input id="concept-name" required pattern="[A-Za-z_]\w*" title="Letters, digits and underscores" autocomplete="off" placeholder="Its name, as in dreamy" value={name.value} onInput={(event) => (name.value = event.currentTarget.value)} />
+        <input id="concept-name" required pattern="[\p{L}_][\p{L}\p{N}_]*" title="Letters, digits and underscores" autocomplete="off" placeholder="Its name, as in dreamy" value={name.value} onInput={(event) => (name.value = event.currentTarget.value)} />
         <button type="submit" class="strong" disabled={more.length < 2 || less.length === 1 || told.value.kind === "busy"}>Fit</button>
       </div>
       {told.value.kind !== "none" && <p class={told.value.kind === "failed" ? "fault" : "note"} role="status">{told.value.words}</p>}

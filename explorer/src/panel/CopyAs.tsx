@@ -1,6 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import type { ChatRequest } from "../chat";
+import { copy } from "../clipboard";
 import { asCurl, asPython } from "../snippets";
 
 /** The question as code, to read and to take away. */
@@ -14,12 +15,8 @@ export function CopyAs({ request }: { request: ChatRequest }) {
     copied.value = "";
     dialog.current!.showModal();
   };
-  const copy = () => {
-    const copying = navigator.clipboard ? navigator.clipboard.writeText(code) : Promise.reject(new Error("no clipboard"));
-    copying.then(
-      () => (copied.value = "Copied."),
-      () => (copied.value = "The browser does not allow it; select the text instead."),
-    );
+  const copyCode = async () => {
+    copied.value = (await copy(code)) ? "Copied." : "The browser does not allow it; select the text instead.";
   };
   return (
     <>
@@ -29,7 +26,7 @@ export function CopyAs({ request }: { request: ChatRequest }) {
         <h2 id="code-title">This question in {language.value}</h2>
         <pre tabIndex={0}><code>{code}</code></pre>
         <p class="row">
-          <button type="button" class="strong" onClick={copy}>Copy</button>
+          <button type="button" class="strong" onClick={() => void copyCode()}>Copy</button>
           <button type="button" class="plain" onClick={() => dialog.current!.close()}>Close</button>
           <span class="note" role="status">{copied.value}</span>
         </p>

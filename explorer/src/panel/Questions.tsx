@@ -37,7 +37,7 @@ export function Questions() {
         <input
           id="question"
           autocomplete="off"
-          placeholder={state.comparing.value ? "Ask, naming {first} and {second}" : `Ask anything about {${state.slot.value}}`}
+          placeholder={state.comparing.value ? "Ask about {first} and {second}" : `Ask anything about {${state.slot.value}}`}
           value={question.value}
           onInput={(event) => (question.value = event.currentTarget.value)}
         />
