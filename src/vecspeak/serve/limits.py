@@ -13,7 +13,7 @@ class Limits:
     """From a request's first byte to its last."""
     text_characters: int = 20_000
     """Of all turns of a conversation; what the base can read is checked in tokens besides."""
-    points: int = 32
+    points: int = 256
     """Of a conversation, each as often as it is named."""
     rows: int = 16
     """Answers sampled for one request: n times best_of."""
