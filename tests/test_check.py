@@ -1,10 +1,12 @@
 """`train --check`: what a training would take, from real steps, and nothing written."""
 
+import time
 from pathlib import Path
 
 import pytest
 import tiny
 
+from vecspeak import stages
 from vecspeak.cli import main
 from vecspeak.cli_train import told
 from vecspeak.errors import ConfigError
@@ -60,6 +62,14 @@ def test_disk_is_that_of_the_weights_and_of_the_moments_of_what_trains(folder: P
     assert estimate(adapter_only).disk == 4 * (base + 4 * adapter)
     whole = config_of(folder, stages=(Stage(name="tune", train="all", steps=2, batch_size=4),))
     assert estimate(whole).disk == 4 * 4 * (base + adapter)
+
+
+def test_what_a_stage_does_before_its_first_step_is_no_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting the words of all texts, for the bag loss: seconds for large data, once."""
+    count = stages._idf
+    monkeypatch.setattr(stages, "_idf", lambda *given: time.sleep(3) or count(*given))
+    stage = Stage(name="align", train="adapter", steps=9, batch_size=4, bag_loss=0.1)
+    assert estimate(config_of(folder, stages=(stage,))).paces[0].seconds_per_step < 0.9
 
 
 def test_few_examples_and_short_stages_are_enough(folder: Path) -> None:

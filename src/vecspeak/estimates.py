@@ -23,7 +23,7 @@ from vecspeak.tasks import load_tasks
 from vecspeak.training import TrainConfig, new_elm, share_of, split_examples
 
 TIMED = 3
-"""Steps timed of each stage, after one of two examples that is not."""
+"""Steps timed of each stage, after one that is not."""
 
 FLOAT = 4
 """Bytes of a number in a checkpoint."""
@@ -98,11 +98,11 @@ def estimate(config: TrainConfig) -> Estimate:
 
 def _pace(elm: Elm, stage: Stage, training: Sequence[Example], config: TrainConfig, run: Path) -> Pace:
     sampler = Sampler([training], [1.0], stage.batch_size, config.seed, config.vector_dropout, elm.fingerprint.mean)
-    # the first step makes the optimizer's state and loads what the libraries put off
-    _seconds(elm, stage, Sampler([training[:2]], [1.0], 2, 0), run, steps=1)
-    times = _seconds(elm, stage, sampler, run, steps=TIMED)
+    # before the first step ends the stage has counted the words of all texts, and the libraries have loaded what they
+    # put off: of large data that is many times a step
+    times = _seconds(elm, stage, sampler, run, steps=1 + TIMED)[1:]
     # batches differ in length, so the pace is taken by character
-    timed = sum(_characters(sampler.batch(step)) for step in range(TIMED))
+    timed = sum(_characters(sampler.batch(step)) for step in range(1, 1 + TIMED))
     mean = float(np.mean([_characters([example]) for example in training])) * stage.batch_size
     return Pace(stage, sum(times) * mean / timed)
 
