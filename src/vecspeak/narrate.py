@@ -10,6 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,6 +69,11 @@ class Job:
         for name in ("rows", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1.")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """`model_fingerprint` of the model; read once, and told to the workers."""
+        return model_fingerprint(self.model)
 
 
 class Engine(Protocol):
@@ -128,7 +134,7 @@ def narrate_to(
 def plan_of(job: Job) -> dict[str, Any]:
     """What decides the rows of a job, as JSON values; not how many are written at a time, nor where."""
     return {
-        "model": model_fingerprint(job.model),
+        "model": job.fingerprint,
         "space": space_fingerprint(job.space),
         "prompt": job.prompt,
         "decoding": asdict(job.decoding),
@@ -202,7 +208,6 @@ class Narrator:
         self.elm, self._near, self._job, self._slot = elm, near, job, slot
         self._asked = elm.check(Question(job.prompt, {slot: elm.fingerprint.mean}), job.decoding)
         elm.check_encoder(job.decoding)
-        self._fingerprint = model_fingerprint(job.model)
 
     def tables(
         self, rows: Iterable[tuple[str, np.ndarray]], *, size: int, on_rows: Callable[[int], None]
@@ -242,7 +247,7 @@ class Narrator:
         answers = self.elm.answers([w.asked for w in written], ids, chosen_by=self._job.decoding.chosen_by)
         points = [Point(w.asked.points[self._slot].vector, w.id, self._near, w.id) for w in written]
         texts = [(answer.text, answer.consistency) for answer in answers]
-        return table_of(points, texts, near=self._near, model=self._fingerprint)
+        return table_of(points, texts, near=self._near, model=self._job.fingerprint)
 
 
 def table_of(

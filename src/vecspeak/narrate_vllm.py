@@ -22,7 +22,7 @@ from vecspeak.decoding import Decoding
 from vecspeak.encode import load_encoder
 from vecspeak.endpoint import Endpoint, in_parallel
 from vecspeak.errors import ConfigError, ModelError
-from vecspeak.narrate import Job, model_fingerprint, open_adapter, reference, rows_from, table_of
+from vecspeak.narrate import Job, open_adapter, reference, rows_from, table_of
 from vecspeak.prompts import the_slot
 from vecspeak.space import Point
 from vecspeak.spacefile import open_space
@@ -49,7 +49,7 @@ class OnVllm:
         _check(job.decoding, encoded=fingerprint.encoder is not None)
         self._endpoint = asyncio.run(_endpoint(url, key, job.decoding))
         self._encoder = load_encoder(fingerprint.encoder) if fingerprint.encoder else None
-        self._near, self._model = reference(space), model_fingerprint(job.model)
+        self._near = reference(space)
 
     def tables(self, first: int, *, size: int, on_rows: Callable[[int], None]) -> Iterator[pa.Table]:
         """As `Engine.tables`. Raises ModelError where the server stops answering."""
@@ -63,7 +63,7 @@ class OnVllm:
         consistencies = consistencies_of(texts, [{self._slot: point} for point in points], encoder=self._encoder)
         found = [list(zip(*told, strict=True)) for told in zip(texts, consistencies, strict=True)]
         best = [max(samples, key=lambda sample: sample[1] or 0.0) for samples in found]
-        return table_of(points, best, near=self._near, model=self._model)
+        return table_of(points, best, near=self._near, model=self._job.fingerprint)
 
     async def _ask(self, points: list[Point], on_rows: Callable[[int], None]) -> list[list[str]]:
         """`best_of` texts about each point."""
