@@ -88,11 +88,12 @@ export function choose(id: string, title: string | null): void {
 export async function chooseGround(place: [number, number]): Promise<void> {
   state.tab.value = "point";
   state.located.value = { kind: "busy" };
+  const layout = state.layout.value;
   try {
-    const geometry = await api.point({ map: place }, state.layout.value, fresh("locating"));
+    const geometry = await api.point({ map: place }, layout, fresh("locating"));
     const near = geometry.neighbours[0];
     const title = near ? `Empty ground near ${near.title ?? near.id}` : "Empty ground";
-    const at = { layout: state.layout.value, x: place[0], y: place[1] };
+    const at = { layout, x: place[0], y: place[1] };
     take({ expression: geometry.point, title, id: null, at });
   } catch (error) {
     if (isAbort(error)) return;

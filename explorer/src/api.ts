@@ -133,7 +133,8 @@ export async function labels(layout: string): Promise<ClusterLabel[]> {
 /** A call with the token and the server's own words on failure. */
 export async function call(path: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
-  if (token) headers.set("Authorization", `Bearer ${token}`);
+  const sent = token;
+  if (sent) headers.set("Authorization", `Bearer ${sent}`);
   let response: Response;
   try {
     response = await fetch(path, { ...init, headers });
@@ -142,7 +143,8 @@ export async function call(path: string, init: RequestInit = {}): Promise<Respon
     throw new ApiError("The server does not answer. Is vecspeak serve still running?", 0);
   }
   if (response.ok) return response;
-  if (response.status === 401) tokenWanted.value = true;
+  // a refusal that comes late, after another token was given, is not of that one
+  if (response.status === 401 && token === sent) tokenWanted.value = true;
   throw new ApiError(await reasonOf(response), response.status);
 }
 
