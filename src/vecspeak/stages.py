@@ -138,16 +138,16 @@ def train_stage(
     check_processes([stage], accelerator.num_processes)
     torch.manual_seed(sampler.seed)  # LoRA's start, the same in a run resumed between two stages
     names = set_trainable(elm, stage)
-    checkpoint = Checkpoint.latest(run)
-    goes_on = checkpoint is not None and checkpoint.stage == number
-    if checkpoint is not None and goes_on:
+    latest = Checkpoint.latest(run)
+    checkpoint = latest if latest is not None and latest.stage == number else None
+    if checkpoint is not None:
         checkpoint.load_weights(elm)
     if is_sharded():
         shard(elm, processes=accelerator.num_processes)
     optimizer = _optimizer(elm, stage, names)
-    if checkpoint is not None and goes_on:
+    if checkpoint is not None:
         checkpoint.load_moments(optimizer)
-    first = checkpoint.step if checkpoint is not None and goes_on else 0
+    first = 0 if checkpoint is None else checkpoint.step
     idf_V = _idf(elm, sampler) if stage.bag_loss else None
     model = elm if is_sharded() else accelerator.prepare(elm)
     elm.train()
